@@ -1,0 +1,142 @@
+"""Velocity mismatch along paths to a test image, its aggregation to a heat map and a score (Eqs. 2-4).
+
+`mismatch_steps` runs the field and yields one record per time; a `Mismatch` keeps what it yielded. All
+later choices (aggregator, exponent, smoothing, subset of times) are made on that record and never run
+the field again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from fmcore.path import draw_noise, interior_times, interpolate
+from fmcore.settings import Settings
+
+VelocityField = Callable[[Tensor, float | Tensor], Tensor]
+Aggregator = Literal["min", "mean", "median", "percentile"]
+
+
+class PathSettings(Settings):
+    """What decides which states the field is evaluated at; changing one of these runs it again."""
+
+    paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
+    times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
+    noise_seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise, shared by all images")
+
+
+class HeatSettings(Settings):
+    """How a recorded mismatch becomes a heat map; changing these is free."""
+
+    aggregator: Aggregator = Field("min", description="over paths, per pixel and time")
+    percentile: float = Field(0.25, gt=0, le=1, description="alpha of the percentile aggregator")
+    exponent: float = Field(2.0, ge=0, le=8, description="r of the time weight t^r")
+    smoothing: float = Field(2.0, ge=0, le=16, description="Gaussian blur of the map, sigma in model pixels")
+
+
+@dataclass(frozen=True)
+class MismatchStep:
+    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels."""
+
+    index: int
+    t: float
+    paths: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Mismatch ``D`` at the times recorded so far: ``maps`` ``(T', K, H, W)`` float32, ``times`` ``(T',)``."""
+
+    times: np.ndarray
+    maps: np.ndarray
+
+    @classmethod
+    def collect(cls, steps: Iterable[MismatchStep]) -> Mismatch:
+        """From the steps of one image, in any number."""
+        steps = list(steps)
+        return cls(np.array([s.t for s in steps]), np.stack([s.paths for s in steps]))
+
+    def subset(self, indices: slice | list[int]) -> Mismatch:
+        """Only some of the times; the heat map of a subset is the average over that subset."""
+        return Mismatch(self.times[indices], self.maps[indices])
+
+    def per_time(self, settings: HeatSettings) -> np.ndarray:
+        """Aggregated over paths (Eq. 3): ``(T', H, W)``, unweighted."""
+        return aggregate_paths(self.maps, settings)
+
+    def weighted(self, settings: HeatSettings) -> np.ndarray:
+        """``t^r D_t``, smoothed, ``(T', H, W)``: each time's contribution; their mean is the heat map."""
+        weights = (self.times**settings.exponent)[:, None, None].astype(np.float32)
+        return smooth(weights * self.per_time(settings), settings.smoothing)
+
+    def running(self, settings: HeatSettings) -> np.ndarray:
+        """Anytime heat maps ``(T', H, W)``: entry j averages the weighted maps up to and including j."""
+        sums = np.cumsum(self.weighted(settings), axis=0, dtype=np.float64)
+        return (sums / np.arange(1, len(sums) + 1)[:, None, None]).astype(np.float32)
+
+    def heatmap(self, settings: HeatSettings) -> np.ndarray:
+        """``(1 / T') sum_j t_j^r D_j``, smoothed (Eq. 4): ``(H, W)`` float32, non-negative."""
+        return self.running(settings)[-1]
+
+
+def mismatch_steps(field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16) -> Iterator[MismatchStep]:
+    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2).
+
+    Args:
+        field: any ``(x, t) -> v``, on the device of ``image``.
+        image: one test image ``y`` ``(C, H, W)`` in [-1, 1]. Images are scored one by one so that a
+            score never depends, to the last bit, on which other images were in the batch.
+        chunk: paths per call of the field; memory is that of ``chunk`` states and the field's
+            activations for them, whatever K and T.
+
+    Yields:
+        `MismatchStep` for each of the T interior times, in ascending order.
+    """
+    noise = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
+    for index, t in enumerate(interior_times(settings.times)):
+        parts = []
+        # Around each call, not around the loop: a generator must not hold inference mode while it waits.
+        with torch.inference_mode():
+            for x0 in noise.split(chunk):
+                gap = field(interpolate(x0, image, t), t) - (image - x0)
+                parts.append(gap.float().square().sum(1).cpu())
+        yield MismatchStep(index, t, torch.cat(parts).numpy())
+
+
+def aggregate_paths(maps: np.ndarray, settings: HeatSettings) -> np.ndarray:
+    """Reduce ``(..., K, H, W)`` over K. The percentile is the ceil(alpha K)-th order statistic, not
+    interpolated; the median of an even K is the mean of the two middle ones."""
+    match settings.aggregator:
+        case "min":
+            return maps.min(axis=-3)
+        case "mean":
+            return maps.mean(axis=-3)
+        case "median":
+            return np.median(maps, axis=-3).astype(maps.dtype)
+        case "percentile":
+            # The tiny slack keeps 0.1 * 10 from becoming 2 through rounding.
+            rank = max(1, math.ceil(settings.percentile * maps.shape[-3] - 1e-9))
+            return np.partition(maps, rank - 1, axis=-3).take(rank - 1, axis=-3)
+
+
+def smooth(maps: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of the last two axes, ``sigma`` in pixels, edges reflected; 0 leaves them as they are."""
+    if not sigma:
+        return maps
+    return gaussian_filter(maps, sigma=(0,) * (maps.ndim - 2) + (sigma, sigma), mode="reflect")
+
+
+def image_score(heatmap: np.ndarray) -> float:
+    """``max(heat) + mean of the top 1 % of heat``, the top 1 % rounded up to whole pixels (Eq. 4)."""
+    flat = heatmap.ravel()
+    top = max(1, math.ceil(0.01 * flat.size))
+    largest = np.partition(flat, flat.size - top)[-top:].astype(np.float64)
+    return float(largest.max() + largest.mean())

@@ -1,0 +1,47 @@
+"""Base of all settings objects: frozen, typed, range-checked, and helpful about misspelt names.
+
+One settings class per job; the same object is the command line's options, a notebook's parameters
+and the JSON beside a model.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fmcore.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """Immutable settings. Numbers given as text are refused rather than guessed at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, **values: Any) -> Self:
+        """Build from keyword arguments.
+
+        Raises:
+            SettingsError: one sentence naming the first bad setting, with a suggestion where one fits.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise SettingsError(_explain(cls, error)) from None
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed, checked like `parse`."""
+        return type(self).parse(**{**self.model_dump(), **changes})
+
+
+def _explain(cls: type[Settings], error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or cls.__name__
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, cls.model_fields, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known settings: {', '.join(cls.model_fields)}."
+        return f"Unknown setting '{name}'; {hint}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"Setting '{name}' = {first['input']!r} is not usable: {reason[0].lower() + reason[1:]}."

@@ -79,7 +79,7 @@ def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[Th
 
 def _normal_range(mismatches: list[Mismatch], heat: HeatSettings) -> NormalRange:
     stack = np.stack([m.per_time(heat) for m in mismatches])  # (n, T, H, W)
-    count, times, height, width = stack.shape
+    times, height, width = stack.shape[1:]
     grid = min(RANGE_GRID, height, width)
     rows = np.array_split(np.arange(height), grid)
     columns = np.array_split(np.arange(width), grid)

@@ -42,8 +42,14 @@ def load(folder: str | Path, state: TrainingState, settings: Settings) -> int:
         return 0
     metadata, tensors = read_safetensors(path)
     if metadata.get("settings") != settings.model_dump_json():
-        changed = [k for k, v in json.loads(metadata.get("settings", "{}")).items() if v != settings.model_dump(mode="json").get(k)]
-        raise ModelError(f"The unfinished run in '{folder}' used other settings ({', '.join(changed)}): use them, or another folder.")
+        changed = [
+            k
+            for k, v in json.loads(metadata.get("settings", "{}")).items()
+            if v != settings.model_dump(mode="json").get(k)
+        ]
+        raise ModelError(
+            f"The unfinished run in '{folder}' used other settings ({', '.join(changed)}): use them, or another folder."
+        )
 
     def part(name: str) -> dict[str, Tensor]:
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}

@@ -124,7 +124,9 @@ def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Itera
             yield batch[scored], fit_gaussian(batch[rest], components=settings.components, seed=settings.seed)
 
 
-def _fit_network(images: dict[str, Tensor], settings: FitSettings, device: str, folder: Path | None) -> Iterator[FitRecord]:
+def _fit_network(
+    images: dict[str, Tensor], settings: FitSettings, device: str, folder: Path | None
+) -> Iterator[FitRecord]:
     train_parts, held_parts, gaussians = {}, {}, []
     for index, (name, batch) in enumerate(images.items()):
         yield FitRecord("gaussian", index, len(images))
@@ -187,7 +189,9 @@ def _plan(
         except (ValueError, KeyError):
             raise ModelError(f"'{folder / RUN_FILE}' is damaged: give another --out, or delete the folder.") from None
         if {k: run.get(k) for k in wanted} != wanted:
-            raise ModelError(f"'{folder}' holds a run with other settings or images: repeat those, or give another folder.")
+            raise ModelError(
+                f"'{folder}' holds a run with other settings or images: repeat those, or give another folder."
+            )
         return plan
     plan = TrainSettings.parse(
         steps=settings.steps or 1,

@@ -87,7 +87,9 @@ class Mismatch:
         return self.running(settings)[-1]
 
 
-def mismatch_steps(field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16) -> Iterator[MismatchStep]:
+def mismatch_steps(
+    field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
+) -> Iterator[MismatchStep]:
     """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2).
 
     Args:

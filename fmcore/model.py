@@ -100,7 +100,10 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
     for index, category in enumerate(model.info.categories):
         if category in model.normal_ranges:
             r = model.normal_ranges[category]
-            tensors |= {f"range.{index}.lower": torch.from_numpy(r.lower), f"range.{index}.upper": torch.from_numpy(r.upper)}
+            tensors |= {
+                f"range.{index}.lower": torch.from_numpy(r.lower),
+                f"range.{index}.upper": torch.from_numpy(r.upper),
+            }
             tensors[f"range.{index}.times"] = torch.from_numpy(r.times)
     files = []
     for number, shard in enumerate(_shards(tensors)):
@@ -128,7 +131,9 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     try:
         return _assemble(info, tensors, torch.device(device))
     except (KeyError, RuntimeError, ValueError, TypeError):
-        raise ModelError(f"The weights in '{folder}' do not fit its {FILE}: fit the model again or copy it anew.") from None
+        raise ModelError(
+            f"The weights in '{folder}' do not fit its {FILE}: fit the model again or copy it anew."
+        ) from None
 
 
 def read_info(folder: str | Path) -> ModelInfo:
@@ -141,7 +146,9 @@ def read_info(folder: str | Path) -> ModelInfo:
     try:
         return ModelInfo.model_validate_json((folder / FILE).read_text())
     except (ValueError, OSError):
-        raise ModelError(f"'{folder / FILE}' is damaged or of another format: fit the model again or copy it anew.") from None
+        raise ModelError(
+            f"'{folder / FILE}' is damaged or of another format: fit the model again or copy it anew."
+        ) from None
 
 
 def _shards(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -186,4 +193,3 @@ def _assemble(info: ModelInfo, stored: dict[str, Tensor], device: torch.device) 
         if values := {k: v.numpy() for k, v in part(f"range.{index}.").items()}:
             ranges[category] = NormalRange(values["times"], values["lower"], values["upper"])
     return Model(info, tuple(gaussians), network, ranges)
-

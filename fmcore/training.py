@@ -73,7 +73,9 @@ class TrainingState:
 def start_training(network: VelocityUNet, settings: TrainSettings) -> TrainingState:
     """A fresh state: the moving average starts as a copy of the network."""
     parameters = [p for p in network.core.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+    )
 
     def decay(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
         # A short run must not average over its first steps: the window grows with the step count.
@@ -95,7 +97,8 @@ def train(
     Args:
         images: ``(N, C, H, W)`` normal images in [-1, 1], on any device.
         labels: ``(N,)`` category index of each.
-        folder: where checkpoints go, written atomically every ``save_every`` steps and at the end.
+        folder: where checkpoints go, written atomically every ``save_every`` steps, at the end, and when the
+            caller closes the generator.
 
     Raises:
         TrainingError: if the loss is no longer finite; the last checkpoint stays as it was.
@@ -130,11 +133,21 @@ def train(
         if folder is not None and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
             checkpoint.save(folder, state, settings, step + 1)
         now = time.perf_counter()
-        yield TrainRecord(step + 1, settings.steps, value, tuple((sums / counts).tolist()), settings.batch / (now - clock))
+        record = TrainRecord(
+            step + 1, settings.steps, value, tuple((sums / counts).tolist()), settings.batch / (now - clock)
+        )
+        try:
+            yield record
+        except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
+            if folder is not None:
+                checkpoint.save(folder, state, settings, step + 1)
+            raise
         clock = time.perf_counter()
 
 
-def loss_per_image(network: VelocityUNet, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, precision: str = "float32") -> Tensor:
+def loss_per_image(
+    network: VelocityUNet, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, precision: str = "float32"
+) -> Tensor:
     """Eq. 1 per image ``(B,)``: mean squared velocity error over pixels and channels, in units of ``s(t)^2``
     where the network starts from a Gaussian field."""
     x, u = interpolate(x0, x1, t), x1 - x0

@@ -129,7 +129,9 @@ class _UNet(nn.Module):
             for _ in range(settings.blocks):
                 self.down.append(_ResidualBlock(width, out, embedding))
                 skips.append(width := out)
-        self.middle = nn.ModuleList([_ResidualBlock(width, width, embedding), _Attention(width), _ResidualBlock(width, width, embedding)])
+        self.middle = nn.ModuleList(
+            [_ResidualBlock(width, width, embedding), _Attention(width), _ResidualBlock(width, width, embedding)]
+        )
         for level, out in reversed(list(enumerate(widths))):
             for _ in range(settings.blocks + 1):
                 self.up.append(_ResidualBlock(width + skips.pop(), out, embedding))
@@ -187,7 +189,9 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = (part.reshape(b, self.heads, -1, h * w).transpose(2, 3) for part in self.qkv(self.norm(x)).chunk(3, 1))
+        q, k, v = (
+            part.reshape(b, self.heads, -1, h * w).transpose(2, 3) for part in self.qkv(self.norm(x)).chunk(3, 1)
+        )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
         return x + self.out(mixed.contiguous(memory_format=torch.channels_last))
 
@@ -215,7 +219,9 @@ def _groups(width: int) -> int:
 def _check(settings: UNetSettings, gaussians: list[GaussianField] | None) -> None:
     step = settings.patch * 2 ** (len(settings.widths) - 1)
     if not settings.widths or settings.size % step:
-        raise SettingsError(f"Setting 'size' = {settings.size} must be a multiple of {step} for patch and widths given.")
+        raise SettingsError(
+            f"Setting 'size' = {settings.size} must be a multiple of {step} for patch and widths given."
+        )
     if settings.channels == 2:
         raise SettingsError("Setting 'channels' = 2 is not usable: it is 1 for gray or 3 for RGB.")
     if settings.start == "gaussian" and len(gaussians or []) != settings.categories:

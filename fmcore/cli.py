@@ -239,13 +239,13 @@ def render(
     """Render the embedded data set: brick, grass, gravel, gear, chip."""
     from fmcore.synthetic import RenderSettings, write_dataset
 
-    settings = RenderSettings(train=train, test_good=test_good, test_per_defect=test_per_defect, size=size, seed=seed)
+    settings = RenderSettings.parse(
+        train=train, test_good=test_good, test_per_defect=test_per_defect, size=size, seed=seed
+    )
     with _progress() as progress:
-        tasks: dict[str, Any] = {}
+        task = progress.add_task("rendering", total=None)
         for record in write_dataset(out, settings):
-            if record.category not in tasks:
-                tasks[record.category] = progress.add_task(record.category, total=record.total)
-            progress.update(tasks[record.category], completed=record.done)
+            progress.update(task, completed=record.done, total=record.total, description=record.category)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from fmcore.errors import DataError
 from fmcore.synthetic import CATEGORIES, RenderSettings, defects_of, render, write_dataset
 from fmcore.synthetic.dataset import RenderRecord
 from fmcore.synthetic.textures import draw_crop, region
@@ -94,7 +95,7 @@ def test_missing_scikit_image_is_one_clear_sentence(monkeypatch):
 
     textures._atlas.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "skimage", None)
-    with pytest.raises(ImportError, match="pip install scikit-image"):
+    with pytest.raises(DataError, match="pip install scikit-image"):
         render("brick", 0)
     assert render("gear", 0, size=32).image.shape == (32, 32, 3)
 

@@ -9,8 +9,8 @@
 ((128, 128, 3), (128, 128), True)
 """
 
-from .dataset import RenderRecord, RenderSettings, write_dataset
-from .sample import CATEGORIES, Sample, defects_of, render
+from fmcore.synthetic.dataset import RenderRecord, RenderSettings, write_dataset
+from fmcore.synthetic.sample import CATEGORIES, Sample, defects_of, render
 
 __all__ = [
     "CATEGORIES",

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .raster import Field, Point, Stencil, blur, grain, over, shift, smooth_noise
+from fmcore.synthetic.raster import Field, Point, Stencil, blur, grain, over, shift, smooth_noise
 
 MASK = np.array((0.055, 0.30, 0.15), np.float32)
 COPPER = np.array((0.12, 0.43, 0.21), np.float32)  # copper seen through the solder mask

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from .board import Board
-from .defects import scratch
-from .raster import Field, Point, Stencil, blur, grain, over, shift, smooth_noise, turned
+from fmcore.synthetic.board import Board
+from fmcore.synthetic.defects import scratch
+from fmcore.synthetic.raster import Field, Point, Stencil, blur, grain, over, shift, smooth_noise, turned
 
 PINS = 8  # on each of the two long sides
 LEFT, RIGHT, TOP, BOTTOM = 0.155, 0.845, 0.315, 0.685  # the package

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from .sample import CATEGORIES, defects_of, render
+from fmcore.settings import Settings
+from fmcore.synthetic.sample import CATEGORIES, defects_of, render
 
 _IMAGES_PER_FOLDER = 100_000  # seeds of different folders are this far apart
 _FOLDERS = 64  # seeds of different settings.seed are this many folders apart
 
 
-@dataclass(frozen=True)
-class RenderSettings:
+class RenderSettings(Settings):
     """What to render: the categories, how many images of each kind, their side in pixels and the base seed."""
 
     categories: tuple[str, ...] = CATEGORIES
-    train: int = 300
-    test_good: int = 30
-    test_per_defect: int = 12
-    size: int = 128
-    seed: int = 0
+    train: int = Field(300, ge=0, le=_IMAGES_PER_FOLDER)
+    test_good: int = Field(30, ge=0, le=_IMAGES_PER_FOLDER)
+    test_per_defect: int = Field(12, ge=0, le=_IMAGES_PER_FOLDER)
+    size: int = Field(128, ge=32, le=512)
+    seed: int = Field(0, ge=0)
 
 
 class RenderRecord(NamedTuple):
@@ -55,9 +55,8 @@ def write_dataset(out: Path, settings: RenderSettings) -> Iterator[RenderRecord]
     written under a temporary name and renamed, so an interrupted run leaves no half image.  No two images of
     a data set share a seed, nor do those of two data sets with different ``settings.seed``.
 
-    Raises ValueError for an unknown category or a count or size out of range, before anything is written.
+    Raises SettingsError for an unknown category, before anything is written.
     """
-    _check(settings)
     folders = {category: _folders(category, settings) for category in settings.categories}
     return _write(Path(out), settings, folders)
 
@@ -86,19 +85,6 @@ def _folders(category: str, settings: RenderSettings) -> list[_Folder]:
         _Folder(f"test/{defect}", defect, "test", settings.test_per_defect, 2 + number)
         for number, defect in enumerate(defects_of(category))
     ]
-
-
-def _check(settings: RenderSettings) -> None:
-    for category in settings.categories:
-        defects_of(category)  # raises for an unknown category
-    for name in ("train", "test_good", "test_per_defect"):
-        count = getattr(settings, name)
-        if not 0 <= count <= _IMAGES_PER_FOLDER:
-            raise ValueError(f"{name}={count} is out of range: choose 0 to {_IMAGES_PER_FOLDER} images")
-    if not 32 <= settings.size <= 512:
-        raise ValueError(f"size {settings.size} is out of range: choose a side from 32 to 512 pixels")
-    if settings.seed < 0:
-        raise ValueError(f"seed {settings.seed} is negative: choose 0 or a positive integer")
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .raster import Field, Point, Stencil, blur, grain, grid, over, shift, smooth_noise, smoothstep
+from fmcore.synthetic.raster import Field, Point, Stencil, blur, grain, grid, over, shift, smooth_noise, smoothstep
 
 
 def curve(rng: np.random.Generator, start: Point, end: Point, bend: float = 0.25, steps: int = 24) -> NDArray:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .defects import around, curve
-from .raster import Field, Point, Stencil, blur, grid, over, shift, smooth_noise, smoothstep, turned
+from fmcore.synthetic.defects import around, curve
+from fmcore.synthetic.raster import Field, Point, Stencil, blur, grid, over, shift, smooth_noise, smoothstep, turned
 
 _HUES = ((0.64, 0.34, 0.13), (0.55, 0.22, 0.12), (0.70, 0.53, 0.20), (0.42, 0.27, 0.16))
 

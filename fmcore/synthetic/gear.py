@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .defects import OIL, RUST, scratch, stain
-from .raster import (
+from fmcore.synthetic.defects import OIL, RUST, scratch, stain
+from fmcore.synthetic.raster import (
     Field,
     Point,
     Stencil,

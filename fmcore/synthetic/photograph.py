@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from .raster import Field, grid
+from fmcore.synthetic.raster import Field, grid
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from . import chip, gear, texture_defects
-from .photograph import Camera
-from .raster import Field
-from .textures import Texture
+from fmcore.errors import SettingsError
+from fmcore.synthetic import chip, gear, texture_defects
+from fmcore.synthetic.photograph import Camera
+from fmcore.synthetic.raster import Field
+from fmcore.synthetic.textures import Texture
 
 CATEGORIES: tuple[str, ...] = ("brick", "grass", "gravel", "gear", "chip")
 SPLITS: tuple[str, ...] = ("train", "test")
@@ -49,7 +50,7 @@ class Sample:
 
 
 def defects_of(category: str) -> tuple[str, ...]:
-    """Names of the defects that a category can have.  ValueError for an unknown category."""
+    """Names of the defects that a category can have.  SettingsError for an unknown category."""
     _check(category in CATEGORIES, f"unknown category {category!r}", f"choose one of {', '.join(CATEGORIES)}")
     if category == "gear":
         return tuple(gear.DEFECTS)
@@ -82,7 +83,7 @@ def render(
 
     Raises
     ------
-    ValueError
+    SettingsError
         For an unknown category, defect or split, a negative seed or a size out of range.
     ImportError
         For a texture category where scikit-image is not installed.
@@ -164,4 +165,4 @@ def _check_arguments(category: str, seed: int, defect: str | None, split: str, s
 
 def _check(holds: bool, problem: str, remedy: str) -> None:
     if not holds:
-        raise ValueError(f"{problem}: {remedy}")
+        raise SettingsError(f"{problem}: {remedy}.")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .defects import DRY, OIL, PAINT, RUST, around, blob, curve, patch, scratch, stain, taper
-from .foreign import drop_object
-from .raster import Field, Point, Stencil, blur, over, shift, smooth_noise, smoothstep
-from .textures import Texture
+from fmcore.synthetic.defects import DRY, OIL, PAINT, RUST, around, blob, curve, patch, scratch, stain, taper
+from fmcore.synthetic.foreign import drop_object
+from fmcore.synthetic.raster import Field, Point, Stencil, blur, over, shift, smooth_noise, smoothstep
+from fmcore.synthetic.textures import Texture
 
 _BLADE_TONES = (0.62, 0.8, 1.0, 1.25)
 SOIL = ((0.13, 0.085, 0.055), (0.42, 0.30, 0.20))

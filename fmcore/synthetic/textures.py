@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from .raster import Field, smooth_noise, smoothstep
+from fmcore.errors import DataError
+from fmcore.synthetic.raster import Field, smooth_noise, smoothstep
 
 _SIDE = 512  # of the photographs
 _SPLIT = 300  # where the train part ends
@@ -133,9 +134,9 @@ def _photograph(category: str) -> NDArray[np.uint8]:
     try:
         from skimage import data
     except ImportError as error:
-        raise ImportError(
-            f"the {category!r} images are cut from a photograph that comes with scikit-image, which is not "
-            "installed: run `pip install scikit-image`, or choose the categories 'gear' and 'chip'"
+        raise DataError(
+            f"The {category!r} images are cut from a photograph that comes with scikit-image, which is not "
+            "installed: run `pip install scikit-image`, or choose the categories 'gear' and 'chip'."
         ) from error
     return getattr(data, category)()
 

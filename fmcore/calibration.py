@@ -35,10 +35,10 @@ class NormalRange:
     upper: np.ndarray
 
     def scale(self, exponent: float) -> float:
-        """Upper end of the colour scale of a model's maps: three times the largest upper value that the
-        weighted heat map of a normal image takes anywhere, so one scale serves all times and images."""
+        """Upper end of the colour scale of a model's maps, one for all times and images: three times what the
+        weighted upper values reach at nine places in ten (not the largest, or one odd place darkens all)."""
         weights = (self.times**exponent)[:, None, None]
-        return float(3 * (weights * self.upper).mean(0).max())
+        return float(3 * np.quantile((weights * self.upper).mean(0), 0.9))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 done, but some files could not be read; 2 bad input, nothi
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import signal
 import sys
@@ -23,7 +24,7 @@ from fmcore.errors import DataError, FlowMismatchingError, ImageError, ModelErro
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Flow Mismatching: find anomalies with a model of normal images."
 )
-notes = Console(stderr=True, soft_wrap=True, highlight=False)
+notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 Category = Annotated[str | None, typer.Option(help="Category, where the model has several.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -83,6 +84,7 @@ def fit(
         paths=_path_settings(paths, times),
         heat=_heat_settings(aggregator, percentile, exponent, smoothing),
     )
+    _check_folder(out)
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
     target = _device(device)
@@ -154,6 +156,7 @@ def score(
     path_settings = _path_settings(paths, times, loaded.info.paths)
     heat = _heat_settings(aggregator, percentile, exponent, smoothing, loaded.info.heat)
     files = _expand(images)
+    _check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     writer = HeatmapWriter(out, loaded.normal_ranges.get(category), heat)
     failed = 0
@@ -253,7 +256,7 @@ def main() -> None:
     try:
         app()
     except FlowMismatchingError as error:
-        notes.print(str(error), style="red", markup=False)
+        notes.print(str(error), style="red")
         sys.exit(2)
     except KeyboardInterrupt:
         notes.print("Interrupted.")
@@ -278,7 +281,7 @@ def _read_all(categories: dict[str, list[Path]], size: int, channels: int) -> tu
             images[name], unreadable = split_loaded(loaded)
             any_unreadable |= bool(unreadable)
             for item in unreadable:
-                notes.print(f"Skipped: {item.reason}", markup=False)
+                notes.print(f"Skipped: {item.reason}")
     return images, any_unreadable
 
 
@@ -289,7 +292,8 @@ def _expand(given: list[Path]) -> list[tuple[Path, str]]:
     found: list[tuple[Path, Path]] = []
     for path in given:
         if path.is_dir():
-            folders = [path, *sorted(p for p in path.rglob("*") if p.is_dir())]
+            below = (p for p in path.rglob("*") if p.is_dir())
+            folders = [path, *sorted(p for p in below if not any(x.startswith(".") for x in p.relative_to(path).parts))]
             inside = [image for folder in folders for image in list_images(folder)]
             if not inside:
                 raise DataError(f"There is no image in '{path}': check the path.")
@@ -298,12 +302,16 @@ def _expand(given: list[Path]) -> list[tuple[Path, str]]:
             found.append((path, Path(path.stem)))
         else:
             raise DataError(f"There is no file or folder '{path}': check the path.")
-    names: dict[str, int] = {}
-    result = []
+    names: dict[str, Path] = {}
     for path, name in found:
-        count = names[str(name)] = names.get(str(name), 0) + 1
-        result.append((path, str(name) if count == 1 else f"{name}_{count}"))
-    return result
+        free = (str(name) if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+        names[next(candidate for candidate in free if candidate not in names)] = path
+    return [(path, name) for name, path in names.items()]
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"'{out}' is a file: give the name of a folder for --out.")
 
 
 def _device(name: str) -> str:
@@ -362,4 +370,4 @@ def _print_result(result: dict) -> None:
         f"{result['seconds_per_image']:.3f} s per image)"
     )
     for item in result.get("unreadable", ()):
-        notes.print(f"Left out: {item['reason']}", markup=False)
+        notes.print(f"Left out: {item['reason']}")

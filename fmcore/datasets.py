@@ -87,7 +87,7 @@ def find_test_items(data: str | Path) -> list[TestItem]:
     if not (root / "test").is_dir():
         raise DataError(f"'{root}' has no 'test' folder: evaluation needs test/good and test/<defect> (MVTec layout).")
     items = []
-    for folder in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
+    for folder in sorted(p for p in (root / "test").iterdir() if p.is_dir() and not p.name.startswith(".")):
         for path in list_images(folder):
             items.append(TestItem(path, folder.name, None if folder.name == "good" else _mask_of(root, path)))
     if not items:

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,7 @@ from fmcore.settings import Settings
 from fmcore.training import TrainRecord, TrainSettings, adopt_average, start_training, train
 
 RUN_FILE = "run.json"
+FEWEST = 3  # two to fit a Gaussian field, one held out
 
 
 class FitSettings(Settings):
@@ -73,7 +75,7 @@ def fit(
     field that has not seen it); a network sets some images aside.
 
     Args:
-        images: by category ``(N, C, size, size)`` in [-1, 1], at least two each.
+        images: by category ``(N, C, size, size)`` in [-1, 1], at least three each.
         folder: where an unfinished network run is kept, and resumed from.
 
     Raises:
@@ -81,8 +83,10 @@ def fit(
         TrainingError: if the loss is no longer finite.
     """
     for name, batch in images.items():
-        if len(batch) < 2:
-            raise DataError(f"Category '{name}' has {len(batch)} readable image: give at least 2, better 50 or more.")
+        if len(batch) < FEWEST:
+            raise DataError(
+                f"Category '{name}' has {len(batch)} readable image(s): give at least {FEWEST}, better 50 or more."
+            )
     if settings.field == "gaussian":
         yield from _fit_gaussians(images, settings, device)
     else:
@@ -116,7 +120,8 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
 def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Iterator[tuple[Tensor, GaussianField]]:
     order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
     wanted = order[: settings.calibration_images]
-    for fold in range(min(folds, len(batch) // 2 if len(batch) < 4 else len(batch) - 1)):
+    folds = min(folds, len(batch))
+    for fold in range(folds):
         held = order[fold::folds]
         rest = order[~torch.isin(order, held)]
         scored = held[torch.isin(held, wanted)]
@@ -141,8 +146,10 @@ def _fit_network(
     plan = _plan(settings, network, pool, labels, folder, _fingerprint(images))
     state = start_training(network, plan)
     started = time.perf_counter()
-    for record in train(state, pool, labels, plan, folder=folder):
-        yield FitRecord("training", record.step, record.steps, train=record)
+    # Closed with this generator, which is what writes the checkpoint of an interrupted run.
+    with closing(train(state, pool, labels, plan, folder=folder)) as records:
+        for record in records:
+            yield FitRecord("training", record.step, record.steps, train=record)
     adopt_average(state)
     spent = time.perf_counter() - started
 
@@ -186,7 +193,7 @@ def _plan(
         try:
             run = json.loads((folder / RUN_FILE).read_text())
             plan = TrainSettings.model_validate_json(json.dumps(run["plan"]))
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             raise ModelError(f"'{folder / RUN_FILE}' is damaged: give another --out, or delete the folder.") from None
         if {k: run.get(k) for k in wanted} != wanted:
             raise ModelError(

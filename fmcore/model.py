@@ -90,6 +90,7 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
     """Write a model folder; ``model.json`` comes last and names the weight files, so a folder that was
     interrupted half-way has none and is refused. ``half`` stores weights as float16."""
     folder = Path(folder)
+    (folder / FILE).unlink(missing_ok=True)
     tensors: dict[str, Tensor] = {}
     for index, gaussian in enumerate(model.gaussians):
         tensors |= {f"gaussian.{index}.{k}": v for k, v in gaussian.state_dict().items()}
@@ -130,7 +131,7 @@ def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     tensors = {k: v.float() if v.is_floating_point() and not k.startswith("range.") else v for k, v in tensors.items()}
     try:
         return _assemble(info, tensors, torch.device(device))
-    except (KeyError, RuntimeError, ValueError, TypeError):
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
         raise ModelError(
             f"The weights in '{folder}' do not fit its {FILE}: fit the model again or copy it anew."
         ) from None
@@ -180,8 +181,10 @@ def _assemble(info: ModelInfo, stored: dict[str, Tensor], device: torch.device) 
     if info.kind == "gaussian" or info.unet.start == "gaussian":
         for index in range(len(info.categories)):
             gaussian = GaussianField(**part(f"gaussian.{index}."))
-            if tuple(gaussian.mean.shape) != shape or gaussian.components.shape[1] != gaussian.mean.numel():
-                raise ValueError("shape")
+            count = gaussian.variances.numel()
+            expected = (shape, (count, gaussian.mean.numel()), (count,), ())
+            if tuple(tuple(v.shape) for v in gaussian.buffers()) != expected:
+                raise ValueError("shapes of a Gaussian field")
             gaussians.append(gaussian.to(device))
     network = None
     if info.kind == "unet":

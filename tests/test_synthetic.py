@@ -112,9 +112,7 @@ def test_dataset_has_the_mvtec_layout(tmp_path):
     assert {path.relative_to(tmp_path).as_posix() for path in written} == expected
 
     total = 8 + len(defects_of("gear")) + len(defects_of("gravel"))
-    assert records[0] == RenderRecord("gear", 1, total) and records[-1] == RenderRecord(
-        "gravel", total, total
-    )
+    assert records[0] == RenderRecord("gear", 1, total) and records[-1] == RenderRecord("gravel", total, total)
     assert [record.done for record in records] == list(range(1, total + 1))
 
     contents = set()

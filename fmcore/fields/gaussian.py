@@ -11,16 +11,15 @@ variance ``a`` is multiplied by the scalar ``gain(a, t) = (t a - (1 - t)) / ((1 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from fmcore.errors import DataError
+from fmcore.fields.exact import Covariance, ExactField, Factor, posterior_spread, velocity_gain, whitening_gain
 from fmcore.path import expand_time
 
 
-class GaussianField(torch.nn.Module):
+class GaussianField(ExactField):
     """Velocity field of ``N(m, U diag(variances) U^T + rest (I - U U^T))``; needs no training.
 
     Args:
@@ -39,49 +38,45 @@ class GaussianField(torch.nn.Module):
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Velocity ``(B, *shape)`` at states ``x`` ``(B, *shape)`` and times ``t``, float or ``(B,)``."""
-        return self.mean + self._scale_directions(x, t, _gain)
+        return self.mean + self._scale_directions(x, t, velocity_gain)
 
     def whiten(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``C_t^{-1/2} (x - t m)``, shaped as ``x``: unit variance in every direction where the field is right."""
-        return self._scale_directions(x, t, lambda variance, time: _state_variance(variance, time).rsqrt())
+        return self._scale_directions(x, t, whitening_gain)
 
-    def _scale_directions(self, x: Tensor, t: float | Tensor, factor: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """``log N(x; t m, C_t)``, ``(B,)``."""
+        centred = (x - expand_time(t, x) * self.mean).flatten(1)
+        return self.covariance.log_normal(centred, expand_time(t, centred))
+
+    def posterior_variance(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """Diagonal of ``S C_t^{-1}``, shaped as ``x``: the same at every state of one time."""
+        diagonal = self.covariance.diagonal(expand_time(t, x.flatten(1)), posterior_spread)
+        return diagonal.expand(len(x), -1).reshape(x.shape)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """``m + S^{1/2} z``, ``(count, *shape)``."""
+        return self.mean + self.covariance.draw(count, generator).view(-1, *self.mean.shape)
+
+    @property
+    def covariance(self) -> Covariance:
+        """``S`` of the data."""
+        return Covariance(self.components, self.variances, self.rest.reshape(1))
+
+    def _scale_directions(self, x: Tensor, t: float | Tensor, factor: Factor) -> Tensor:
         """``x - t m`` with each eigendirection of ``S`` multiplied by ``factor(variance, t)``."""
         time = expand_time(t, x.flatten(1))
         centred = (x - expand_time(t, x) * self.mean).flatten(1)
-        rest = factor(self.rest, time)
-        along = (centred @ self.components.T) * (factor(self.variances, time) - rest)
-        return torch.addcmul(along @ self.components, rest, centred).view_as(x)
-
-    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Posterior mean ``E[x1 | x_t = x] = x + (1 - t) v(x, t)``, shaped as ``x``."""
-        return x + (1 - expand_time(t, x)) * self(x, t)
+        return self.covariance.apply(centred, time, factor).view_as(x)
 
     def residual_variance(self, t: Tensor) -> Tensor:
-        """Mean over dimensions of ``Var(u | x_t)``, shaped as ``t``: the field's own expected loss at t.
-
-        Along a direction of variance ``a`` it is ``a / ((1 - t)^2 + t^2 a)``.
-        """
-        time = t.reshape(-1, 1)
-        spread = (1 - time) ** 2
-        along = (self.variances / (spread + time**2 * self.variances)).sum(1)
-        others = self.mean.numel() - len(self.variances)
-        rest = self.rest / (spread[:, 0] + time[:, 0] ** 2 * self.rest)
-        return ((along + others * rest) / self.mean.numel()).reshape(t.shape)
+        """Mean over dimensions of ``Var(u | x_t)``, shaped as ``t``: the field's own expected loss at t."""
+        return (self.covariance.trace(t.reshape(-1, 1), posterior_spread) / self.mean.numel()).reshape(t.shape)
 
     def total_variance(self) -> Tensor:
         """Mean variance per dimension, ``tr(S) / D``."""
         others = self.mean.numel() - len(self.variances)
         return (self.variances.sum() + others * self.rest) / self.mean.numel()
-
-
-def _gain(variance: Tensor, time: Tensor) -> Tensor:
-    return (time * variance - (1 - time)) / _state_variance(variance, time)
-
-
-def _state_variance(variance: Tensor, time: Tensor) -> Tensor:
-    """Variance of ``x_t`` along a direction in which the data have ``variance``."""
-    return (1 - time) ** 2 + time**2 * variance
 
 
 def fit_gaussian(images: Tensor, *, components: int = 100, folds: int = 5, seed: int = 0) -> GaussianField:

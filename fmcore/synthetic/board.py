@@ -37,9 +37,7 @@ class Pose(Protocol):
 
     def placed(self, points: ArrayLike) -> NDArray: ...
 
-    def rectangle(
-        self, left: float, top: float, right: float, bottom: float, corner: float = 0.0
-    ) -> NDArray: ...
+    def rectangle(self, left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> NDArray: ...
 
 
 class Board:

@@ -125,9 +125,7 @@ class Chip:
         scene = scene * (1 - np.float32(0.5) * cast[..., None])
         dome = blur(metal[0], 0.008)
         rise = np.gradient(dome)
-        lit = (rise[1] * self.light[0] + rise[0] * self.light[1]).astype(np.float32) * np.float32(
-            self.n / 256
-        )
+        lit = (rise[1] * self.light[0] + rise[0] * self.light[1]).astype(np.float32) * np.float32(self.n / 256)
         tone = np.float32(0.66) + np.tanh(lit * 9) * np.float32(0.34) + np.float32(0.05) * self._solder_noise
         scene = over(scene, np.clip(tone, 0.1, 1.1)[..., None] * SOLDER, metal[0])
         slope_x = np.gradient(blur(whole, 0.005), axis=1) * np.float32(self.n / 256)
@@ -151,16 +149,12 @@ class Chip:
         """The epoxy body: bevelled edges, matt top with a faint sheen, index notch and pin-1 dimple."""
         n, body = self.n, self.body
         scene = scene * self._shade[..., None]
-        top = Stencil(n).polygon(
-            self.rectangle(LEFT + 0.016, TOP + 0.016, RIGHT - 0.016, BOTTOM - 0.016, 0.006)
-        )
+        top = Stencil(n).polygon(self.rectangle(LEFT + 0.016, TOP + 0.016, RIGHT - 0.016, BOTTOM - 0.016, 0.006))
         height = blur(body * np.float32(0.4) + top.coverage() * np.float32(0.6), 0.006)
         flip = -1 if parts.reversed else 1
         dot = self.placed([(0.5 + flip * (LEFT + 0.062 - 0.5), 0.5 + flip * (BOTTOM - 0.068 - 0.5))])[0]
         notch = self.placed([(0.5 + flip * (LEFT + 0.008 - 0.5), 0.5)])[0]
-        bowls = (
-            Stencil(n).disc(tuple(dot), 0.022 * self.scale).disc(tuple(notch), 0.036 * self.scale).coverage()
-        )
+        bowls = Stencil(n).disc(tuple(dot), 0.022 * self.scale).disc(tuple(notch), 0.036 * self.scale).coverage()
         height = height - np.float32(0.5) * blur(bowls, 0.005)
         rise = np.gradient(height)
         lit = (rise[1] * self.light[0] + rise[0] * self.light[1]).astype(np.float32) * np.float32(n / 256)
@@ -223,9 +217,7 @@ def _turned_field(field: Field, angle: float, scale: float, offset: ArrayLike) -
     c, s = np.cos(angle) / scale, np.sin(angle) / scale
     cx, cy = (np.asarray(offset) + 0.5) * n
     data = (c, s, n / 2 - c * cx - s * cy, -s, c, n / 2 + s * cx - c * cy)
-    turned_image = Image.fromarray(field).transform(
-        (n, n), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR
-    )
+    turned_image = Image.fromarray(field).transform((n, n), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
     return np.asarray(turned_image)
 
 

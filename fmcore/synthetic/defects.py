@@ -123,11 +123,7 @@ def patch(
 ) -> Field:
     """Ground of another material where ``cover`` says, mottled from ``dark`` to ``bright``, sunk a little."""
     n = scene.shape[0]
-    tone = (
-        np.float32(0.5)
-        + np.float32(0.2) * smooth_noise(rng, n, 22, octaves=3)
-        + np.float32(0.16) * grain(rng, n)
-    )
+    tone = np.float32(0.5) + np.float32(0.2) * smooth_noise(rng, n, 22, octaves=3) + np.float32(0.16) * grain(rng, n)
     tone = np.clip(tone, 0, 1)[..., None]
     ground = np.asarray(dark, np.float32) * (1 - tone) + np.asarray(bright, np.float32) * tone
     lip = np.clip(cover - shift(blur(cover, 0.008), light[0] * -0.02, light[1] * -0.02), 0, 1)

@@ -65,20 +65,14 @@ def bolt(scene: Field, rng: np.random.Generator, light: Point) -> Field:
     c, s = np.cos(angle), np.sin(angle)
     u = ((x - centre[0]) * c + (y - centre[1]) * s).astype(np.float32) / np.float32(length)
     v = ((y - centre[1]) * c - (x - centre[0]) * s).astype(np.float32) / np.float32(length)
-    head = np.array(
-        [[-0.5, -0.2], [-0.47, -0.235], [-0.27, -0.235], [-0.27, 0.235], [-0.47, 0.235], [-0.5, 0.2]]
-    )
-    shank = np.array(
-        [[-0.28, -0.115], [0.46, -0.115], [0.5, -0.085], [0.5, 0.085], [0.46, 0.115], [-0.28, 0.115]]
-    )
+    head = np.array([[-0.5, -0.2], [-0.47, -0.235], [-0.27, -0.235], [-0.27, 0.235], [-0.47, 0.235], [-0.5, 0.2]])
+    shank = np.array([[-0.28, -0.115], [0.46, -0.115], [0.5, -0.085], [0.5, 0.085], [0.46, 0.115], [-0.28, 0.115]])
     on_head = Stencil(n).polygon(turned(head * length, angle, centre)).coverage()
     on_shank = Stencil(n).polygon(turned(shank * length, angle, centre)).coverage()
     toward = np.float32(light[0] * -s + light[1] * c)  # how far the side v > 0 lies in the shade
     round_shade = np.float32(0.62) - np.float32(2.6) * v * toward - np.float32(14) * v * v
     glint = np.exp(-(((v + toward * np.float32(0.045)) / np.float32(0.028)) ** 2))
-    thread = np.float32(0.5) + np.float32(0.5) * np.sin(
-        (u + v * np.float32(0.25)) * np.float32(2 * np.pi * 15)
-    )
+    thread = np.float32(0.5) + np.float32(0.5) * np.sin((u + v * np.float32(0.25)) * np.float32(2 * np.pi * 15))
     thread = np.where(u > -0.12, thread, np.float32(0.8))
     shank_tone = (round_shade + np.float32(0.35) * glint) * (np.float32(0.5) + np.float32(0.6) * thread)
     facet = np.where(
@@ -89,11 +83,7 @@ def bolt(scene: Field, rng: np.random.Generator, light: Point) -> Field:
         * (1 - np.float32(0.5) * smoothstep(-0.45, -0.5, u))
         * (1 - np.float32(0.35) * smoothstep(-0.31, -0.27, u))
     )
-    zinc = (
-        np.array((1.0, 0.98, 0.93), np.float32)
-        if rng.random() < 0.6
-        else np.array((0.95, 0.78, 0.5), np.float32)
-    )
+    zinc = np.array((1.0, 0.98, 0.93), np.float32) if rng.random() < 0.6 else np.array((0.95, 0.78, 0.5), np.float32)
     cover = np.maximum(on_head, on_shank)
     ground = _shadow(scene, cover, light, 0.035, 0.7)
     ground = over(ground, np.clip(shank_tone, 0.06, 1)[..., None] * zinc, on_shank)
@@ -107,9 +97,7 @@ def wire(scene: Field, rng: np.random.Generator, light: Point) -> Field:
     middle = tuple((np.asarray(start) + end) / 2 + rng.normal(0, 0.1, 2))
     first = curve(rng, start, middle, 0.5)
     path = np.concatenate([first, curve(rng, middle, end, 0.5)[1:]])
-    smooth = np.stack(
-        [np.convolve(np.pad(path[:, k], 6, mode="edge"), np.ones(13) / 13, "valid") for k in (0, 1)], 1
-    )
+    smooth = np.stack([np.convolve(np.pad(path[:, k], 6, mode="edge"), np.ones(13) / 13, "valid") for k in (0, 1)], 1)
     width = rng.uniform(0.02, 0.034)
     cover = Stencil(n).stroke(smooth, width).coverage()
     core = Stencil(n).stroke(smooth, width * 0.45).coverage()

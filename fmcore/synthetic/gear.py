@@ -59,9 +59,7 @@ class Gear:
         self._lathe = rng.standard_normal(220).astype(np.float32)
         self._gloss = rng.uniform(0.85, 1.15)
         self._brush = grain(rng, n)
-        self._bench = np.float32(0.014) * grain(rng, n) + np.float32(0.018) * smooth_noise(
-            rng, n, 5, octaves=3
-        )
+        self._bench = np.float32(0.014) * grain(rng, n) + np.float32(0.018) * smooth_noise(rng, n, 5, octaves=3)
         self._cloud = smooth_noise(rng, n, 6, octaves=2)
         x, y = grid(n)
         dx, dy = (x - np.float32(self.centre[0])), (y - np.float32(self.centre[1]))
@@ -123,9 +121,7 @@ class Gear:
     def _metal(self, height: Field) -> Field:
         """Colour of the steel: its turned face, with light and shade on every slope of the height map."""
         down = np.gradient(height)
-        slope = (down[1] * np.float32(self.light[0]) + down[0] * np.float32(self.light[1])) * np.float32(
-            self.n / 256
-        )
+        slope = (down[1] * np.float32(self.light[0]) + down[0] * np.float32(self.light[1])) * np.float32(self.n / 256)
         # A slope that rises along the shadow direction faces the lamp, one that falls is in shade.
         lit = np.tanh(slope * np.float32(6.5))
         tone = self._turned_face + np.where(lit > 0, lit * np.float32(0.42), lit * np.float32(0.34))
@@ -142,20 +138,13 @@ class Gear:
         grooves = np.interp(position, np.arange(len(self._lathe)), self._lathe).astype(np.float32)
         shine = (bow * np.float32(0.46) + second * np.float32(0.12)) * np.float32(self._gloss)
         tone = np.float32(0.46) + shine * (1 + np.float32(0.16) * grooves)
-        return (
-            tone
-            + np.float32(0.018) * grooves
-            + np.float32(0.013) * self._brush
-            + np.float32(0.01) * self._cloud
-        )
+        return tone + np.float32(0.018) * grooves + np.float32(0.013) * self._brush + np.float32(0.01) * self._cloud
 
     def _occlusion(self, height: Field, plate: Field) -> Field:
         """How much sky light reaches the metal: less in the web, beside the raised rim and hub."""
         around = blur(height, 0.022)
         walls = np.clip(around - height, 0, 1) * plate
-        cast = np.clip(
-            shift(height, self.light[0] * 0.012, self.light[1] * 0.012) - height - np.float32(0.1), 0, 0.5
-        )
+        cast = np.clip(shift(height, self.light[0] * 0.012, self.light[1] * 0.012) - height - np.float32(0.1), 0, 0.5)
         sunk = smoothstep(0.95, 0.6, height)
         return 1 - np.float32(0.9) * walls - np.float32(0.5) * blur(cast, 0.004) - np.float32(0.16) * sunk
 
@@ -207,9 +196,7 @@ def _scratch(gear: Gear, rng: np.random.Generator) -> Field:
     start = gear.at(rng.uniform(0.2, 0.38), a)
     end = gear.at(rng.uniform(0.2, 0.38), a + rng.uniform(0.8, 2.0))
     dark = (0.14, 0.13, 0.13)
-    return scratch(
-        gear.paint(), rng, gear.light, where=where, ends=(start, end), groove=dark, burr=(1.1, 1.1, 1.1)
-    )
+    return scratch(gear.paint(), rng, gear.light, where=where, ends=(start, end), groove=dark, burr=(1.1, 1.1, 1.1))
 
 
 def _missing_tooth(gear: Gear, rng: np.random.Generator) -> Field:

@@ -66,6 +66,4 @@ class Camera:
 def _shoulder(image: Field) -> Field:
     """Roll highlights off smoothly above 0.8, as a camera's tone curve does, instead of clipping them."""
     excess = np.maximum(image - np.float32(0.8), 0)
-    return np.maximum(
-        np.minimum(image, np.float32(0.8)) + np.float32(0.2) * np.tanh(excess / np.float32(0.25)), 0
-    )
+    return np.maximum(np.minimum(image, np.float32(0.8)) + np.float32(0.2) * np.tanh(excess / np.float32(0.25)), 0)

@@ -1,0 +1,23 @@
+"""Start the app: ``python app.py``. Address and port come from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import demo
+
+
+def has_screen() -> bool:
+    """Whether opening a browser makes sense: a person's own computer, no Space and no automatic run."""
+    if os.environ.get("SPACE_ID") or os.environ.get("CI"):
+        return False
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+app = demo.build()
+
+if __name__ == "__main__":
+    app.launch(inbrowser=has_screen(), **demo.launch_options())

@@ -1,0 +1,68 @@
+"""Fitting a Gaussian field to a visitor's own good images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from demo import checks, inspection
+from fmcore.datasets import detect_channels, load_images, split_loaded
+from fmcore.errors import DataError, SettingsError
+from fmcore.fitting import FitSettings, fit
+from fmcore.model import Model
+
+FEWEST, MOST = 5, 200
+SIZES = (64, 128)
+CALIBRATED = 20  # held-out images scored: one more than a threshold at 5 % false alarms needs
+
+
+def fit_own(files: object, size: object) -> Iterator[tuple[str, str | None]]:
+    """Fit and calibrate.
+
+    Yields:
+        A sentence on the progress, and in the end the token of the fitted model.
+
+    Raises:
+        SettingsError: for a wrong size or number of files. DataError: if fewer than five can be read.
+    """
+    if isinstance(size, bool) or size not in SIZES:
+        raise SettingsError(f"Size {size!r} is not on offer: choose {SIZES[0]} or {SIZES[1]} pixels.")
+    paths = checks.uploads(files, least=FEWEST, most=MOST)
+    channels = detect_channels(paths)
+    loaded = []
+    for image in load_images(paths, size=size, channels=channels):
+        loaded.append(image)
+        if len(loaded) % 10 == 0:
+            yield f"Reading image {len(loaded)} of {len(paths)}", None
+    batch, unreadable = split_loaded(loaded)
+    if len(batch) < FEWEST:
+        raise DataError(
+            f"Only {len(batch)} of {len(paths)} files can be read, it takes {FEWEST}. {unreadable[0].reason}"
+        )
+    settings = FitSettings.parse(field="gaussian", size=size, calibration_images=CALIBRATED)
+    for record in fit({inspection.OWN_CATEGORY: batch}, settings):
+        if record.model is None:
+            what = (
+                "Fitting" if record.stage == "gaussian" else f"Scoring held-out image {record.done} of {record.total}"
+            )
+            yield what, None
+        else:
+            yield (
+                _summary(record.model, batch, len(unreadable)),
+                inspection.MODELS.put(record.model, _bytes(record.model)),
+            )
+
+
+def _bytes(model: Model) -> int:
+    return sum(tensor.nbytes for field in model.gaussians for tensor in field.state_dict().values())
+
+
+def _summary(model: Model, batch: torch.Tensor, unreadable: int) -> str:
+    threshold = model.info.thresholds.get(inspection.OWN_CATEGORY)
+    text = f"Fitted to {len(batch)} images. "
+    if unreadable:
+        text += f"{unreadable} files could not be read. "
+    if threshold is None:
+        return text + model.info.notes.get(inspection.OWN_CATEGORY, "")
+    return text + f"Threshold {threshold.value:.6g}. Now upload images to inspect."

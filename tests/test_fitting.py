@@ -1,0 +1,201 @@
+"""From images to a calibrated model: both kinds of field, resuming, thresholds and refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from conftest import PATHS, SIZE, assert_one_sentence, blob_tensors, draw_blob, last_model
+from safetensors.torch import load_file
+
+from fmcore.checkpoint import FILE
+from fmcore.errors import DataError, ModelError, SettingsError
+from fmcore.fields.gaussian import fit_gaussian
+from fmcore.fitting import RUN_FILE, FitSettings, fit, held_out_count
+from fmcore.images import Picture
+from fmcore.metrics import auroc
+from fmcore.mismatch import Mismatch, image_score, mismatch_steps
+from fmcore.scoring import score_picture
+
+UNET = {"field": "unet", "steps": 4, "batch": 2, "widths": (16, 32)}
+
+
+def settings_of(**changes) -> FitSettings:
+    return FitSettings.parse(**{"size": SIZE, "paths": PATHS, **UNET, **changes})
+
+
+def run(images, folder=None, stop=None, **changes):
+    """Records of a run, closed after the first one for which ``stop(record)`` holds."""
+    records, steps = [], fit(images, settings_of(**changes), folder=folder)
+    for record in steps:
+        records.append(record)
+        if stop is not None and stop(record):
+            steps.close()
+    return records
+
+
+def assert_same_model(first, second):
+    assert first.info.thresholds == second.info.thresholds
+    for a, b in zip(first.gaussians, second.gaussians, strict=True):
+        assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+    weights = second.network.core.state_dict()
+    assert [k for k, v in first.network.core.state_dict().items() if not torch.equal(v, weights[k])] == []
+
+
+def test_gaussian_model_separates_defects_and_good_images(gaussian_model):
+    scores, labels = [], []
+    for seed in range(500, 508):
+        for defect in (False, True):
+            scores.append(score_picture(gaussian_model, Picture(draw_blob(seed, defect=defect)[0])).score)
+            labels.append(defect)
+    assert auroc(torch.tensor(scores).numpy(), torch.tensor(labels).numpy()) == 1.0
+
+
+def test_gaussian_field_is_fitted_to_all_images_and_the_threshold_to_unseen_ones(blobs):
+    model = last_model({"a": blobs}, field="gaussian", false_alarm_rate=0.2)
+    expected = fit_gaussian(blobs).state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in model.gaussians[0].state_dict().items())
+    threshold = model.info.thresholds["a"]
+    assert threshold.held_out == 12
+    seen = []
+    for image in blobs:
+        heat = Mismatch.collect(mismatch_steps(model.gaussians[0], image, PATHS)).heatmap(model.info.heat)
+        seen.append(image_score(heat))
+    # Of 12 held-out scores the 11th is the threshold; images the field has seen score lower than that.
+    assert threshold.value > sorted(seen)[10]
+
+
+def test_every_image_of_a_gaussian_fit_is_held_out_once(blobs, monkeypatch):
+    scored = []
+    monkeypatch.setattr(
+        "fmcore.fitting.mismatch_steps", lambda f, image, s: scored.append(image) or mismatch_steps(f, image, s)
+    )
+    last_model({"a": blobs}, field="gaussian")
+    assert sorted(float(i.sum()) for i in scored) == sorted(float(i.sum()) for i in blobs)
+
+
+def test_calibration_images_limit_the_scored_ones(blobs):
+    records = list(fit({"a": blobs}, settings_of(field="gaussian", calibration_images=5)))
+    assert sum(r.stage == "calibration" for r in records) == 5
+
+
+@pytest.mark.parametrize("field", ["gaussian", "unet"])
+def test_progress_ends_with_the_model(blobs, field):
+    records = run({"a": blobs, "b": blobs.flip(3)}, field=field)
+    assert [r.model is not None for r in records] == [False] * (len(records) - 1) + [True]
+    stages = list(dict.fromkeys(r.stage for r in records))
+    expected = ["gaussian", "training", "calibration", "finished"]
+    assert stages == ([s for s in expected if s != "training"] if field == "gaussian" else expected)
+    assert all(0 <= r.done <= r.total for r in records)
+    assert sum(r.train is not None for r in records) == (4 if field == "unet" else 0)
+    info = records[-1].model.info
+    assert info.categories == ("a", "b") and info.training["images"] == {"a": 12, "b": 12}
+    assert info.training["fit"]["seed"] == 0
+
+
+def test_few_images_give_no_threshold_and_say_why(blobs):
+    for field in ("gaussian", "unet"):
+        info = run({"a": blobs}, field=field)[-1].model.info
+        assert info.thresholds == {"a": None}
+        assert_one_sentence(info.notes["a"], "too few", "5%")
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "expected"),
+    [(2, 0.05, 1), (12, 0.05, 1), (56, 0.05, 6), (57, 0.05, 19), (300, 0.05, 30), (27, 0.1, 9)],
+)
+def test_share_of_images_a_network_does_not_see(count, rate, expected):
+    assert held_out_count(count, rate) == expected
+
+
+@pytest.mark.parametrize("stage", ["gaussian", "training", "calibration"])
+def test_interrupted_run_continues_to_the_model_of_an_unbroken_one(tmp_path, blobs, stage):
+    images = {"a": blobs, "b": blobs.flip(3)}
+    unbroken = run(images)[-1].model
+    before = run(images, tmp_path, stop=lambda r: r.stage == stage and r.done >= (2 if stage == "training" else 0))
+    assert before[-1].model is None
+    after = run(images, tmp_path)
+    trained = [r.done for r in after if r.stage == "training"]
+    assert trained == {"gaussian": [1, 2, 3, 4], "training": [3, 4], "calibration": []}[stage]
+    assert_same_model(after[-1].model, unbroken)
+
+
+def test_model_holds_the_average_of_the_weights(tmp_path, blobs):
+    network = run({"a": blobs}, tmp_path)[-1].model.network
+    stored = load_file(tmp_path / FILE)
+    assert torch.equal(network.core.head.weight, stored["average.module.head.weight"])
+    assert not torch.equal(network.core.head.weight, stored["network.head.weight"])
+
+
+def test_minutes_become_steps_once_and_measuring_leaves_no_trace(tmp_path, blobs):
+    timed = run({"a": blobs}, tmp_path, steps=None, minutes=0.003)
+    steps = timed[-1].model.info.training["train"]["steps"]
+    assert json.loads((tmp_path / RUN_FILE).read_text())["plan"]["steps"] == steps
+    assert [r.done for r in timed if r.stage == "training"] == list(range(1, steps + 1))
+    assert_same_model(timed[-1].model, run({"a": blobs}, steps=steps)[-1].model)
+
+
+def test_folder_of_another_run_is_refused(tmp_path, blobs):
+    run({"a": blobs}, tmp_path, stop=lambda r: r.stage == "training")
+    for images, changes in (({"a": blobs}, {"seed": 1}), ({"a": blobs}, {"steps": 5}), ({"a": blobs[:9]}, {})):
+        with pytest.raises(ModelError) as caught:
+            run(images, tmp_path, **changes)
+        assert_one_sentence(caught.value, "other settings or images")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"plan": {"steps": "x"}}',
+        pytest.param("[]"),
+    ],
+)
+def test_damaged_run_file_is_refused(tmp_path, blobs, text):
+    (tmp_path / RUN_FILE).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        run({"a": blobs}, tmp_path)
+    assert_one_sentence(caught.value, RUN_FILE, "damaged")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("field", ["gaussian", "unet"])
+def test_fewer_than_three_images_are_too_few(blobs, field, count):
+    with pytest.raises(DataError) as caught:
+        run({"a": blobs, "b": blobs[:count]}, field=field)
+    assert_one_sentence(caught.value, f"'b' has {count} readable image", "at least 3")
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("field", ["gaussian", "unet"])
+def test_the_smallest_sets_can_be_fitted(field, count):
+    model = run({"a": blob_tensors(range(count))}, field=field)[-1].model
+    assert score_picture(model, Picture(draw_blob(9)[0])).score > 0
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 12])
+def test_progress_of_calibration_reaches_its_total(count):
+    last = [r for r in run({"a": blob_tensors(range(count))}, field="gaussian") if r.stage == "calibration"][-1]
+    assert last.done == last.total
+
+
+def test_plain_network_and_gray_images(blobs):
+    model = run({"a": blobs[:, :1]}, start="none")[-1].model
+    assert model.gaussians == () and model.info.channels == 1 and model.device.type == "cpu"
+    assert score_picture(model, Picture(draw_blob(1)[0][..., 0])).score > 0
+
+
+def test_size_that_does_not_fit_the_network_is_one_sentence():
+    with pytest.raises(SettingsError) as caught:
+        run({"a": blob_tensors(range(4), size=33)}, size=33)
+    assert_one_sentence(caught.value, "'size' = 33", "multiple of 2")
+
+
+def test_fitting_leaves_the_global_generator_alone(blobs):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    run({"a": blobs})
+    assert torch.equal(torch.rand(1), expected)

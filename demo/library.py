@@ -14,7 +14,7 @@ from fmcore.images import read_picture
 from fmcore.model import FILE, Model, ModelInfo, load_model, read_info
 
 LABELS = {"unet": "Learned network", "gaussian": "Gaussian field"}
-OPENING = "gear"  # the category shown first
+OPENING = "chip"  # the category shown first
 THUMBNAIL = 96  # pixels
 
 

@@ -189,7 +189,9 @@ function scaleBar() {
   const clipped = arrays.running.subarray((times - 1) * height * width).filter((code) => code === LOOK.over).length;
   const part = (100 * clipped) / (height * width);
   const share = clipped ? `; ${part < 0.1 ? "< 0.1" : part.toFixed(1)} % of the final map is clipped above (▸)` : "";
-  $(".bar .legend").textContent = `Weighted mismatch, ${head.scale_note}${share}.`;
+  // A picture of something else is unlike the good images nearly everywhere; the map then shows no place.
+  const stranger = part > 50 ? " Most of it is unlike this category: is it the right model and category?" : "";
+  $(".bar .legend").textContent = `Weighted mismatch, ${head.scale_note}${share}.${stranger}`;
 }
 
 const short = (value) => String(Number(value.toPrecision(3)));

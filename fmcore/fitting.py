@@ -44,6 +44,7 @@ class FitSettings(Settings):
     start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
     components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
+    least_gain: float = Field(0.0, ge=0, lt=1, description="least share of the rest a component must explain")
     widths: tuple[int, ...] = Field((64, 128, 192), description="channels per level of the unet")
     batch: int = Field(16, ge=1, le=4096)
     learning_rate: float = Field(1e-3, gt=0, le=1)
@@ -105,7 +106,7 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
     fields, calibrations = [], {}
     for index, (name, batch) in enumerate(images.items()):
         yield FitRecord("gaussian", index, len(images))
-        fields.append(fit_gaussian(batch, components=settings.components, seed=settings.seed).to(device))
+        fields.append(_gaussian(batch, settings).to(device))
         reduced = []
         for held_out, field in _cross_fitted(batch, settings):
             for image in held_out:
@@ -117,6 +118,10 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
     yield FitRecord("finished", 1, 1, model=model)
 
 
+def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
+    return fit_gaussian(images, components=settings.components, least_gain=settings.least_gain, seed=settings.seed)
+
+
 def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Iterator[tuple[Tensor, GaussianField]]:
     order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
     wanted = order[: settings.calibration_images]
@@ -126,7 +131,7 @@ def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Itera
         rest = order[~torch.isin(order, held)]
         scored = held[torch.isin(held, wanted)]
         if len(scored):
-            yield batch[scored], fit_gaussian(batch[rest], components=settings.components, seed=settings.seed)
+            yield batch[scored], _gaussian(batch[rest], settings)
 
 
 def _fit_network(
@@ -139,7 +144,7 @@ def _fit_network(
         held = held_out_count(len(batch), settings.false_alarm_rate)
         held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
-            gaussians.append(fit_gaussian(train_parts[name], components=settings.components, seed=settings.seed))
+            gaussians.append(_gaussian(train_parts[name], settings))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
     labels = torch.repeat_interleave(torch.arange(len(images)), torch.tensor([len(p) for p in train_parts.values()]))

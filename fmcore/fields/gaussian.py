@@ -79,13 +79,17 @@ class GaussianField(ExactField):
         return (self.variances.sum() + others * self.rest) / self.mean.numel()
 
 
-def fit_gaussian(images: Tensor, *, components: int = 100, folds: int = 5, seed: int = 0) -> GaussianField:
+def fit_gaussian(
+    images: Tensor, *, components: int = 100, least_gain: float = 0.0, folds: int = 5, seed: int = 0
+) -> GaussianField:
     """Fit a `GaussianField` to images ``(N, *shape)``, N >= 2, calibrated for images it has not seen.
 
     Variances measured on the images that chose the components are too large along the leading ones and
     too small in the rest, the more so the fewer images there are. So the directions come from all
     images, but their variances and the rest are measured on held-out folds, and only components whose
-    held-out variance exceeds the rest are kept, at most ``components`` of them.
+    held-out variance exceeds the rest are kept, at most ``components`` of them, and only up to the first one
+    that lowers the variance left over by less than the share ``least_gain`` (a texture then keeps few, a part
+    many: components are what makes a stored field large).
 
     Raises:
         DataError: for fewer than two images.
@@ -97,7 +101,7 @@ def fit_gaussian(images: Tensor, *, components: int = 100, folds: int = 5, seed:
     mean = data.mean(0)
     centred = data - mean
     gram = (centred @ centred.T).double()
-    variances, rest = _held_out_spectrum(gram, dimension, min(folds, count), components, seed)
+    variances, rest = _held_out_spectrum(gram, dimension, min(folds, count), components, least_gain, seed)
     values, vectors = torch.linalg.eigh(gram)
     order = values.argsort(descending=True)[: len(variances)]
     scale = values[order].clamp_min(1e-12).sqrt()
@@ -105,7 +109,9 @@ def fit_gaussian(images: Tensor, *, components: int = 100, folds: int = 5, seed:
     return GaussianField(mean.view(images.shape[1:]), basis, variances.float(), rest.float())
 
 
-def _held_out_spectrum(gram: Tensor, dimension: int, folds: int, limit: int, seed: int) -> tuple[Tensor, Tensor]:
+def _held_out_spectrum(
+    gram: Tensor, dimension: int, folds: int, limit: int, least_gain: float, seed: int
+) -> tuple[Tensor, Tensor]:
     """Held-out variance along the i-th leading component and in the rest, from the Gram matrix alone."""
     count = len(gram)
     fold_of = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % folds
@@ -133,6 +139,7 @@ def _held_out_spectrum(gram: Tensor, dimension: int, folds: int, limit: int, see
     along, total = along / count, total / count
     rest = (total - along.cumsum(0)) / (dimension - torch.arange(1, limit + 1, dtype=gram.dtype))
     rest = torch.cat([(total / dimension)[None], rest]).clamp_min(1e-6)
-    below = (along <= rest[1:]).nonzero()
+    left = total - along.cumsum(0) + along  # variance not yet described when a component's turn comes
+    below = ((along <= rest[1:]) | (along < least_gain * left)).nonzero()
     kept = int(below[0]) if len(below) else limit
     return along[:kept], rest[kept]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,7 @@ def save(folder: str | Path, state: TrainingState, settings: Settings, step: int
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items()}
-    metadata = {"step": str(step), "settings": settings.model_dump_json()}
+    metadata = {"step": str(step), "settings": settings.model_dump_json(), "seconds": repr(state.seconds)}
     save_atomically(Path(folder) / FILE, tensors, metadata)
 
 
@@ -41,12 +43,13 @@ def load(folder: str | Path, state: TrainingState, settings: Settings) -> int:
     if not path.exists():
         return 0
     metadata, tensors = read_safetensors(path)
-    if metadata.get("settings") != settings.model_dump_json():
-        changed = [
-            k
-            for k, v in json.loads(metadata.get("settings", "{}")).items()
-            if v != settings.model_dump(mode="json").get(k)
-        ]
+    try:
+        step, used = int(metadata["step"]), json.loads(metadata["settings"])
+        seconds = float(metadata.get("seconds", 0))
+    except (KeyError, ValueError):
+        raise ModelError(f"'{path}' is not a checkpoint of this program: use another folder.") from None
+    wanted = settings.model_dump(mode="json")
+    if changed := [k for k in wanted | used if k not in used or k not in wanted or used[k] != wanted[k]]:
         raise ModelError(
             f"The unfinished run in '{folder}' used other settings ({', '.join(changed)}): use them, or another folder."
         )
@@ -64,16 +67,32 @@ def load(folder: str | Path, state: TrainingState, settings: Settings) -> int:
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
     except (RuntimeError, KeyError, ValueError):
         raise ModelError(f"The checkpoint in '{folder}' does not fit this network: use another folder.") from None
-    return int(metadata["step"])
+    state.seconds = seconds
+    return step
 
 
 def save_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file under a temporary name and rename it, so that no reader ever sees a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a safetensors file; raises and leaves things as `write_atomically` does."""
     # Cloned because safetensors refuses tensors that share memory; contiguous because it refuses strides.
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, temporary, metadata)
-    os.replace(temporary, path)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Have ``write`` make a file under a temporary name and rename it, so that no reader ever sees a part.
+
+    Raises:
+        ModelError: if it cannot be written; what was there before is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise ModelError(f"'{path}' cannot be written ({error}): free space there, or give another folder.") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

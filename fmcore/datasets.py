@@ -1,7 +1,9 @@
-"""Finding images: a flat folder of good images, one MVTec-layout category, or a folder of categories.
+"""Finding images: a flat folder of good images, the MVTec layout, or VisA as it is downloaded.
 
-MVTec layout: ``<category>/train/good/*``, ``<category>/test/<good or defect>/*`` and
-``<category>/ground_truth/<defect>/<stem>_mask.png`` (or ``<stem>.png``).
+MVTec layout, of MVTec-AD and of VisA as other tools convert it: ``<category>/train/good/*``,
+``<category>/test/<good or defect>/*`` and ``<category>/ground_truth/<defect>/<stem>_mask.png`` (or ``<stem>.png``).
+VisA layout: ``split_csv/1cls.csv``, see `fmcore.datasets_visa`. Both are read from the folder of one category or
+from the folder of all.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fmcore.datasets_visa import VisaRow, find_visa
 from fmcore.errors import DataError, ImageError
 from fmcore.images import SUFFIXES, read_picture
 
@@ -60,39 +63,60 @@ def list_images(folder: str | Path) -> list[Path]:
     )
 
 
-def find_good_images(data: str | Path) -> GoodImages:
-    """Find the normal images under ``data``; of an MVTec layout only ``train/good`` is read.
+def find_good_images(data: str | Path, *, allow_empty: bool = False) -> GoodImages:
+    """Find the normal images under ``data``; of a layout with test images only the good training images.
+
+    Args:
+        allow_empty: also give categories that have no image.
 
     Raises:
         DataError: if the folder is missing or holds none of the known layouts.
     """
-    root = _existing_folder(data)
-    if (root / "train" / "good").is_dir():
-        return _checked(root, "an MVTec-layout category", {root.resolve().name: list_images(root / "train" / "good")})
-    categories = {
-        p.name: list_images(p / "train" / "good") for p in sorted(root.iterdir()) if (p / "train" / "good").is_dir()
-    }
-    if categories:
-        return _checked(root, "a folder of MVTec-layout categories", categories)
-    return _checked(root, "a flat folder", {root.resolve().name: list_images(root)})
+    root = existing_folder(data)
+    found = _locate_good_images(root)
+    empty = [name for name, paths in found.categories.items() if not paths]
+    if empty and not allow_empty:
+        expected = "good images, directly or in train/good (MVTec layout)"
+        raise DataError(f"No image found for {', '.join(empty)} in '{root}': expected {expected}.")
+    return found
 
 
-def find_test_items(data: str | Path) -> list[TestItem]:
-    """Test images of one MVTec-layout category, with their masks where there are any.
+def find_test_items(data: str | Path, *, allow_empty: bool = False) -> list[TestItem]:
+    """Test images of one category, with their masks where there are any.
+
+    Args:
+        allow_empty: give an empty list instead of an error where there is a ``test`` folder without images.
 
     Raises:
-        DataError: if there is no ``test`` folder, or it holds no image.
+        DataError: if there is no ``test`` folder, it holds no image, or ``data`` holds several VisA categories.
     """
-    root = _existing_folder(data)
+    root = existing_folder(data)
+    if (visa := find_visa(root)) is not None:
+        if len(visa.rows) > 1:
+            raise DataError(f"'{root}' holds several categories ({', '.join(visa.rows)}): give the folder of one.")
+        return _visa_items(next(iter(visa.rows.values())), root, allow_empty)
     if not (root / "test").is_dir():
         raise DataError(f"'{root}' has no 'test' folder: evaluation needs test/good and test/<defect> (MVTec layout).")
     items = []
     for folder in sorted(p for p in (root / "test").iterdir() if p.is_dir() and not p.name.startswith(".")):
         for path in list_images(folder):
             items.append(TestItem(path, folder.name, None if folder.name == "good" else _mask_of(root, path)))
-    if not items:
+    if not items and not allow_empty:
         raise DataError(f"'{root / 'test'}' holds no image: put images into test/good and test/<defect>.")
     return items
+
+
+def find_test_sets(data: str | Path, *, allow_empty: bool = False) -> dict[str, list[TestItem]]:
+    """Test images by category, of the folder of one category or of all; the key is the folder's name.
+
+    Raises:
+        DataError: as `find_test_items`.
+    """
+    root = existing_folder(data)
+    if (visa := find_visa(root)) is not None:
+        return {name: _visa_items(rows, root, allow_empty) for name, rows in visa.rows.items()}
+    inner = [] if (root / "test").is_dir() else [p for p in sorted(root.iterdir()) if (p / "test").is_dir()]
+    return {p.resolve().name: find_test_items(p, allow_empty=allow_empty) for p in inner or [root]}
 
 
 def load_images(paths: list[Path], *, size: int, channels: int) -> Iterator[Tensor | Unreadable]:
@@ -132,7 +156,8 @@ def detect_channels(paths: list[Path], probe: int = 8) -> int:
     return 1 if grays and all(grays) else 3
 
 
-def _existing_folder(data: str | Path) -> Path:
+def existing_folder(data: str | Path) -> Path:
+    """``data`` as a path. Raises `DataError` if it is missing or a file."""
     root = Path(data)
     if not root.exists():
         raise DataError(f"There is no folder '{root}': check the path.")
@@ -141,17 +166,29 @@ def _existing_folder(data: str | Path) -> Path:
     return root
 
 
-def _checked(root: Path, layout: str, categories: dict[str, list[Path]]) -> GoodImages:
-    empty = [name for name, paths in categories.items() if not paths]
-    if empty:
-        expected = "good images, directly or in train/good (MVTec layout)"
-        raise DataError(f"No image found for {', '.join(empty)} in '{root}': expected {expected}.")
-    return GoodImages(layout, categories)
+def _locate_good_images(root: Path) -> GoodImages:
+    if (visa := find_visa(root)) is not None:
+        missing = f" ({len(visa.absent)} categories of its table have no folder)" if visa.absent else ""
+        return GoodImages(f"the VisA layout{missing}", visa.good())
+    if (root / "train" / "good").is_dir():
+        good = {root.resolve().name: list_images(root / "train" / "good")}
+        return GoodImages("an MVTec-layout category", good)
+    categories = {
+        p.name: list_images(p / "train" / "good") for p in sorted(root.iterdir()) if (p / "train" / "good").is_dir()
+    }
+    if categories:
+        return GoodImages("a folder of MVTec-layout categories", categories)
+    return GoodImages("a flat folder", {root.resolve().name: list_images(root)})
+
+
+def _visa_items(rows: list[VisaRow], root: Path, allow_empty: bool) -> list[TestItem]:
+    items = [TestItem(r.image, "good" if r.is_normal else "anomaly", r.mask) for r in rows if not r.is_train]
+    if not items and not allow_empty:
+        raise DataError(f"The table of '{root}' lists no test image of {rows[0].category}: copy it from VisA again.")
+    return items
 
 
 def _mask_of(root: Path, image: Path) -> Path | None:
     folder = root / "ground_truth" / image.parent.name
-    for name in (f"{image.stem}_mask.png", f"{image.stem}.png"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
+    names = (f"{image.stem}{tail}{suffix}" for tail in ("_mask", "") for suffix in SUFFIXES)
+    return next((folder / name for name in names if (folder / name).is_file()), None)

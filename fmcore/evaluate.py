@@ -1,4 +1,4 @@
-"""Evaluation of a model on the test images of one MVTec-layout category."""
+"""Evaluation of a model on the test images of one category: every metric, with bootstrap intervals over images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from fmcore.datasets import TestItem, find_test_items
-from fmcore.errors import DataError, ImageError
+from fmcore.datasets import TestItem, find_test_sets
+from fmcore.detection import DetectionMetrics, mean_figures
+from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.images import read_mask, read_picture, resize_map
-from fmcore.metrics import auroc
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 from fmcore.model import Model
 from fmcore.scoring import judge, score_steps
@@ -25,6 +25,8 @@ class EvaluateSettings(Settings):
 
     category: str | None = None
     pixel_size: int = Field(256, ge=16, le=1024, description="masks and maps are compared at this width and height")
+    bootstrap: int = Field(1000, ge=0, le=100_000, description="draws for the 95 % intervals; 0: none")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the bootstrap")
     paths: PathSettings | None = None
     heat: HeatSettings | None = None
 
@@ -39,60 +41,61 @@ class EvaluateRecord:
 
 
 def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) -> Iterator[EvaluateRecord]:
-    """Score every test image and compute image and pixel AUROC.
+    """Score every test image and compute image AUROC, AP, F1-max, pixel AUROC, AP, F1-max and AUPRO.
 
-    Pixel AUROC counts the pixels of all good images and of defective images that have a mask; it is None
-    where no mask exists, image AUROC where only good or only defective images exist. A mask without its
-    image, or that cannot be read, leaves that image out of pixel metrics and is listed in ``unreadable``.
+    Pixel figures count the pixels of all good images and of defective images that have a mask, at
+    ``pixel_size``; they are None where no mask exists, image figures where only good or only defective images
+    exist. A mask without its image, or that cannot be read, leaves that image out of pixel figures and is
+    listed in ``unreadable``. ``intervals`` holds ``[low, high]`` or None under the name of each figure,
+    ``images`` one entry per scored image. Memory does not grow with the maps: see `fmcore.pixel_metrics`.
 
     Raises:
-        DataError: if no image could be read. SettingsError: for an unknown category.
+        DataError: if no image could be read. SettingsError: for an unknown category. ModelError: if the model
+            gives a map that is not finite.
     """
     category = model.category(settings.category)
     paths, heat = settings.paths or model.info.paths, settings.heat or model.info.heat
     size = settings.pixel_size
-    scores, labels, maps, masks, unreadable, masked = [], [], [], [], [], 0
+    metrics, images, unreadable, masked = DetectionMetrics(), [], [], 0
     spent = 0.0
     for done, item in enumerate(items, start=1):
         try:
             started = time.perf_counter()
             picture = read_picture(item.path)
-            verdict = judge(
-                model, Mismatch.collect(score_steps(model, picture, paths, category)), paths, heat, category
-            )
+            mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
+            verdict = judge(model, mismatch, paths, heat, category)
             spent += time.perf_counter() - started
-            scores.append(verdict.score)
-            labels.append(not item.is_good)
+            if not np.isfinite(verdict.heatmap).all():
+                raise ModelError(f"The model gives numbers that are not finite for '{item.path.name}': fit it again.")
+            metrics.add_score(verdict.score, defective=not item.is_good)
+            images.append(
+                {"file": str(item.path), "kind": item.defect, "defective": not item.is_good, "score": verdict.score}
+            )
             mask = read_mask(item.mask, height=size, width=size) if item.mask else None
             if item.is_good or mask is not None:
                 masked += mask is not None
-                masks.append(mask if mask is not None else np.zeros((size, size), dtype=bool))
-                maps.append(resize_map(verdict.heatmap, height=size, width=size))
+                metrics.add_map(resize_map(verdict.heatmap, height=size, width=size), mask)
         except ImageError as error:
             unreadable.append({"file": str(item.path), "reason": str(error)})
         yield EvaluateRecord(done, len(items))
-    if not scores:
+    if not images:
         raise DataError(f"None of the {len(items)} test images could be read. The first: {unreadable[0]['reason']}")
-    threshold = model.info.thresholds.get(category)
-    applies = threshold is not None and paths == model.info.paths and heat == model.info.heat
-    flags = np.array(scores) > threshold.value if applies else None
-    truth = np.array(labels)
     result = {
         "category": category,
-        "image_auroc": auroc(np.array(scores), truth),
-        "pixel_auroc": auroc(np.stack(maps), np.stack(masks)) if masked else None,
-        "n_good": int((~truth).sum()),
-        "n_defective": int(truth.sum()),
+        **metrics.figures(settings.bootstrap, settings.seed),
+        "n_good": metrics.defective.count(False),
+        "n_defective": metrics.defective.count(True),
         "n_masks": masked,
-        "seconds_per_image": spent / len(scores),
-        "threshold": threshold.model_dump() if applies else None,
-        "false_alarms": int(flags[~truth].sum()) if applies else None,
-        "misses": int((~flags[truth]).sum()) if applies else None,
+        "seconds_per_image": spent / len(images),
+        **_at_threshold(model, category, metrics, applies=paths == model.info.paths and heat == model.info.heat),
         "unreadable": unreadable,
+        "images": images,
         "settings": {
             "kind": model.info.kind,
             "size": model.info.size,
             "pixel_size": size,
+            "bootstrap": settings.bootstrap,
+            "seed": settings.seed,
             "paths": paths.model_dump(),
             "heat": heat.model_dump(),
             "training": model.info.training,
@@ -103,7 +106,7 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
 
 
 def test_categories(data: str | Path, model: Model, category: str | None = None) -> dict[str, list[TestItem]]:
-    """Test items by the model's category: of one MVTec-layout category, or of a folder of them.
+    """Test items by the model's category: of one category's folder, or of a folder of categories.
 
     A single category is evaluated as ``category``, else as the model's category of the folder's name, else
     as the only category of the model.
@@ -111,31 +114,46 @@ def test_categories(data: str | Path, model: Model, category: str | None = None)
     Raises:
         DataError: if there are no test images. SettingsError: if the category is not clear.
     """
-    root = Path(data)
-    inner = sorted(p for p in root.iterdir() if (p / "test").is_dir()) if root.is_dir() else []
-    if not inner or (root / "test").is_dir():
-        items = find_test_items(root)
-        named = root.resolve().name in model.info.categories
-        return {model.category(category or (root.resolve().name if named else None)): items}
-    known = {p.name: find_test_items(p) for p in inner if p.name in model.info.categories}
+    found = find_test_sets(data)
+    if len(found) == 1:
+        [(name, items)] = found.items()
+        return {model.category(category or (name if name in model.info.categories else None)): items}
+    known = {name: items for name, items in found.items() if name in model.info.categories}
     if not known:
         raise DataError(
-            f"No folder in '{root}' is named as a category of this model ({', '.join(model.info.categories)})."
+            f"No folder in '{data}' is named as a category of this model ({', '.join(model.info.categories)})."
         )
+    if category is not None:
+        category = model.category(category)
+        if category not in known:
+            raise DataError(
+                f"'{data}' holds several categories, and none is named '{category}': give the folder of one."
+            )
+        return {category: known[category]}
     return known
 
 
 def mean_of(results: dict[str, dict]) -> dict:
-    """Results of several categories under ``categories``, with the plain mean of each figure on top; None
-    where a category has none."""
-
-    def mean(key: str) -> float | None:
-        values = [r[key] for r in results.values()]
-        return None if any(v is None for v in values) else float(np.mean(values))
-
+    """Results of several categories under ``categories``, with the plain mean of each figure on top, and the
+    interval of that mean; None where a category has none."""
+    every = list(results.values())
     return {
         "category": f"mean of {len(results)} categories",
-        **{key: mean(key) for key in ("image_auroc", "pixel_auroc", "seconds_per_image")},
-        **{key: sum(r[key] for r in results.values()) for key in ("n_good", "n_defective")},
+        **mean_figures(every),
+        "seconds_per_image": float(np.mean([r["seconds_per_image"] for r in every])),
+        **{key: sum(r[key] for r in every) for key in ("n_good", "n_defective")},
         "categories": results,
+    }
+
+
+def _at_threshold(model: Model, category: str, metrics: DetectionMetrics, *, applies: bool) -> dict:
+    """The stored threshold and what it does here; it applies only to the settings it was measured with."""
+    threshold = model.info.thresholds.get(category)
+    if threshold is None or not applies:
+        return {"threshold": None, "false_alarms": None, "misses": None}
+    flags, truth = np.array(metrics.scores) > threshold.value, np.array(metrics.defective)
+    return {
+        "threshold": threshold.model_dump(),
+        "false_alarms": int(flags[~truth].sum()),
+        "misses": int((~flags[truth]).sum()),
     }

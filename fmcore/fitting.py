@@ -6,32 +6,31 @@ resumed from its checkpoint.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from fmcore.calibration import Calibration, calibrate
-from fmcore.errors import DataError, ModelError
+from fmcore.distributed import ALONE, Team
+from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import Model, ModelInfo
+from fmcore.run_plan import fingerprint, make_or_resume_plan
 from fmcore.settings import Settings
-from fmcore.training import TrainRecord, TrainSettings, adopt_average, start_training, train
+from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
 
-RUN_FILE = "run.json"
 FEWEST = 3  # two to fit a Gaussian field, one held out
+Width = Annotated[int, Field(ge=8, le=2048)]
 
 
 class FitSettings(Settings):
@@ -40,19 +39,28 @@ class FitSettings(Settings):
     field: Literal["gaussian", "unet"] = "unet"
     size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
     minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
-    steps: int | None = Field(None, ge=1, description="training steps of a unet, instead of minutes")
+    steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes")
     start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
     components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
     least_gain: float = Field(0.0, ge=0, lt=1, description="least share of the rest a component must explain")
-    widths: tuple[int, ...] = Field((64, 128, 192), description="channels per level of the unet")
+    widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
     batch: int = Field(16, ge=1, le=4096)
     learning_rate: float = Field(1e-3, gt=0, le=1)
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is fast")
+    save_every: int = Field(200, ge=1, description="training steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**31)
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
     paths: PathSettings = PathSettings()
     heat: HeatSettings = HeatSettings()
+
+    @field_validator("widths")
+    @classmethod
+    def _split_into_heads(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width > 128 and width % 64 for width in widths):
+            raise ValueError("A width above 128 must be a multiple of 64")
+        return widths
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,12 @@ class FitRecord:
 
 
 def fit(
-    images: dict[str, Tensor], settings: FitSettings, *, device: str = "cpu", folder: str | Path | None = None
+    images: dict[str, Tensor],
+    settings: FitSettings,
+    *,
+    device: str = "cpu",
+    folder: str | Path | None = None,
+    team: Team = ALONE,
 ) -> Iterator[FitRecord]:
     """Fit fields to the good images of each category and calibrate them on held-out ones.
 
@@ -78,6 +91,8 @@ def fit(
     Args:
         images: by category ``(N, C, size, size)`` in [-1, 1], at least three each.
         folder: where an unfinished network run is kept, and resumed from.
+        team: processes that share the training and calibration of a network; all call this alike, get the
+            same records and stop after the same one. Only the main process writes.
 
     Raises:
         DataError: for too few images. ModelError: if ``folder`` holds a run with other settings or data.
@@ -91,7 +106,7 @@ def fit(
     if settings.field == "gaussian":
         yield from _fit_gaussians(images, settings, device)
     else:
-        yield from _fit_network(images, settings, device, Path(folder) if folder is not None else None)
+        yield from _fit_network(images, settings, device, Path(folder) if folder is not None else None, team)
 
 
 def held_out_count(count: int, false_alarm_rate: float) -> int:
@@ -103,17 +118,18 @@ def held_out_count(count: int, false_alarm_rate: float) -> int:
 
 def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str) -> Iterator[FitRecord]:
     started = time.perf_counter()
-    fields, calibrations = [], {}
+    fields, calibrations, done = [], {}, 0
+    total = sum(min(len(batch), settings.calibration_images) for batch in images.values())
     for index, (name, batch) in enumerate(images.items()):
-        yield FitRecord("gaussian", index, len(images))
         fields.append(_gaussian(batch, settings).to(device))
+        yield FitRecord("gaussian", index + 1, len(images))
         reduced = []
         for held_out, field in _cross_fitted(batch, settings):
-            for image in held_out:
-                reduced.append(_reduced(field.to(device), image.to(device), settings))
-                yield FitRecord("calibration", len(reduced), min(len(batch), settings.calibration_images))
+            for mismatch in _reduced(field.to(device), held_out, settings, device, ALONE):
+                reduced.append(mismatch)
+                yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
-    training = _summary(images, settings, time.perf_counter() - started)
+    training = _summary(images, settings, fingerprint(images), time.perf_counter() - started)
     model = _model("gaussian", images, settings, fields, None, calibrations, training)
     yield FitRecord("finished", 1, 1, model=model)
 
@@ -135,37 +151,39 @@ def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Itera
 
 
 def _fit_network(
-    images: dict[str, Tensor], settings: FitSettings, device: str, folder: Path | None
+    images: dict[str, Tensor], settings: FitSettings, device: str, folder: Path | None, team: Team
 ) -> Iterator[FitRecord]:
     train_parts, held_parts, gaussians = {}, {}, []
     for index, (name, batch) in enumerate(images.items()):
-        yield FitRecord("gaussian", index, len(images))
         order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
         held = held_out_count(len(batch), settings.false_alarm_rate)
         held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
+        yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
     labels = torch.repeat_interleave(torch.arange(len(images)), torch.tensor([len(p) for p in train_parts.values()]))
-    plan = _plan(settings, network, pool, labels, folder, _fingerprint(images))
+    del train_parts  # the pool is a copy of them
+    data = fingerprint(images)
+    plan = make_or_resume_plan(settings, network, pool, labels, data, folder=folder, team=team)
     state = start_training(network, plan)
-    started = time.perf_counter()
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(train(state, pool, labels, plan, folder=folder)) as records:
+    with closing(train(state, pool, labels, plan, folder=folder, team=team)) as records:
         for record in records:
             yield FitRecord("training", record.step, record.steps, train=record)
     adopt_average(state)
-    spent = time.perf_counter() - started
 
-    calibrations = {}
-    for index, (name, held_out) in enumerate(held_parts.items()):
+    calibrations, done = {}, 0
+    scored = {name: held_out[: settings.calibration_images] for name, held_out in held_parts.items()}
+    total = sum(map(len, scored.values()))
+    for index, (name, held_out) in enumerate(scored.items()):
         reduced = []
-        for image in held_out[: settings.calibration_images]:
-            reduced.append(_reduced(network.conditioned(index), image.to(device), settings))
-            yield FitRecord("calibration", len(reduced), min(len(held_out), settings.calibration_images))
+        for mismatch in _reduced(network.conditioned(index), held_out, settings, device, team):
+            reduced.append(mismatch)
+            yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
-    training = _summary(images, settings, spent) | {"train": plan.model_dump(mode="json")}
+    training = _summary(images, settings, data, state.seconds) | {"train": plan.model_dump(mode="json")}
     model = _model("unet", images, settings, gaussians, network, calibrations, training)
     yield FitRecord("finished", 1, 1, model=model)
 
@@ -185,64 +203,17 @@ def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianF
         return VelocityUNet(unet, gaussians)
 
 
-def _plan(
-    settings: FitSettings, network: VelocityUNet, pool: Tensor, labels: Tensor, folder: Path | None, fingerprint: str
-) -> TrainSettings:
-    """Training settings of a new run, or those of the unfinished one in ``folder``.
-
-    Minutes become a number of steps once, at the start, so that a resumed run ends where the unbroken one
-    would have.
-    """
-    wanted = {"settings": settings.model_dump(mode="json"), "data": fingerprint}
-    if folder is not None and (folder / RUN_FILE).is_file():
-        try:
-            run = json.loads((folder / RUN_FILE).read_text())
-            plan = TrainSettings.model_validate_json(json.dumps(run["plan"]))
-        except (ValueError, KeyError, TypeError):
-            raise ModelError(f"'{folder / RUN_FILE}' is damaged: give another --out, or delete the folder.") from None
-        if {k: run.get(k) for k in wanted} != wanted:
-            raise ModelError(
-                f"'{folder}' holds a run with other settings or images: repeat those, or give another folder."
-            )
-        return plan
-    plan = TrainSettings.parse(
-        steps=settings.steps or 1,
-        batch=settings.batch,
-        learning_rate=settings.learning_rate,
-        time_power=settings.time_power,
-        seed=settings.seed,
-        precision="bfloat16" if _fast_bfloat16(next(network.parameters()).device) else "float32",
-    )
-    if settings.steps is None:
-        plan = plan.replace(steps=max(1, round(settings.minutes * 60 / _seconds_per_step(network, pool, labels, plan))))
-    plan = plan.replace(warmup=min(100, plan.steps // 5))
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{RUN_FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(wanted | {"plan": plan.model_dump(mode="json")}, indent=1))
-        os.replace(temporary, folder / RUN_FILE)
-    return plan
-
-
-def _seconds_per_step(network: VelocityUNet, pool: Tensor, labels: Tensor, plan: TrainSettings) -> float:
-    """Median of a few steps; the network's weights are put back afterwards."""
-    before = {k: v.clone() for k, v in network.core.state_dict().items()}
-    trial = plan.replace(steps=6)
-    speeds = [r.images_per_second for r in train(start_training(network, trial), pool, labels, trial)]
-    network.core.load_state_dict(before)
-    return plan.batch / sorted(speeds)[len(speeds) // 2]
-
-
-def _fast_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-
-
-def _reduced(field: VelocityField, image: Tensor, settings: FitSettings) -> Mismatch:
-    """The mismatch already aggregated over paths, as one path: what calibration needs, a K-th of the memory."""
-    full = Mismatch.collect(mismatch_steps(field, image, settings.paths))
-    return Mismatch(full.times, full.per_time(settings.heat)[:, None])
+def _reduced(
+    field: VelocityField, images: Tensor, settings: FitSettings, device: str, team: Team
+) -> Iterator[Mismatch]:
+    """The mismatch of each image, already aggregated over paths, as one path: what calibration needs, a K-th of
+    the memory. The images ``(n, C, H, W)`` are scored a team's size at a time, one by each process."""
+    for first in range(0, len(images), team.size):
+        mine = images[min(first + team.rank, len(images) - 1)].to(device)
+        full = Mismatch.collect(mismatch_steps(field, mine, settings.paths))
+        maps = torch.from_numpy(full.per_time(settings.heat)[None, :, None]).to(device)
+        for each in team.whole(maps, team.size)[: len(images) - first].cpu().numpy():
+            yield Mismatch(full.times, each)
 
 
 def _model(
@@ -269,18 +240,10 @@ def _model(
     return Model(info, tuple(gaussians), network, {name: c.normal_range for name, c in calibrations.items()})
 
 
-def _summary(images: dict[str, Tensor], settings: FitSettings, seconds: float) -> dict:
+def _summary(images: dict[str, Tensor], settings: FitSettings, data: str, seconds: float) -> dict:
     return {
         "fit": settings.model_dump(mode="json"),
         "images": {name: len(batch) for name, batch in images.items()},
-        "data": _fingerprint(images),
+        "data": data,
         "seconds": round(seconds, 1),
     }
-
-
-def _fingerprint(images: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, batch in images.items():
-        digest.update(name.encode())
-        digest.update(batch.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -13,6 +13,21 @@ from fmcore.calibration import NormalRange
 from fmcore.images import resize_map
 from fmcore.mismatch import HeatSettings
 
+_SUFFIX = "_heat.png"
+_KEY = "scale"
+
+
+def is_heatmap(path: Path) -> bool:
+    """Whether a file is a heat map that `HeatmapWriter` wrote: by its name and the scale stored in it."""
+    if not path.name.endswith(_SUFFIX):
+        return False
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return _KEY in getattr(picture, "text", {})
+    # Pillow raises many types on damaged files; one that is none of ours is for the caller to report.
+    except Exception:
+        return False
+
 
 class HeatmapWriter:
     """Writes heat maps into a folder, coloured on the scale of the model's normal range.
@@ -45,10 +60,10 @@ class HeatmapWriter:
         if self.scale is None:
             self.scale = float(heatmap.max()) or 1.0
         levels = np.clip(resize_map(heatmap, height=height, width=width) / self.scale * 255, 0, 255)
-        path = self.folder / f"{name}_heat.png"
+        path = self.folder / f"{name}{_SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngInfo()
-        info.add_text("scale", f"0 to {self.scale!r}")
+        info.add_text(_KEY, f"0 to {self.scale!r}")
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         Image.fromarray(self.table[levels.round().astype(np.uint8)]).save(temporary, "PNG", pnginfo=info)
         os.replace(temporary, path)

@@ -19,6 +19,7 @@ from torch import Tensor
 from fmcore.errors import ImageError
 
 MAX_PIXELS = 25_000_000
+MOST_LABELS = 31  # a mask with no larger value holds labels; anything that is meant to be seen is brighter
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 
@@ -98,18 +99,35 @@ def read_picture(path: str | Path) -> Picture:
 
 
 def read_mask(path: str | Path, *, height: int, width: int) -> np.ndarray:
-    """A ground-truth mask as ``(height, width)`` bool: nearest-neighbour resize, then > 0.5 of full scale.
+    """A ground-truth mask as ``(height, width)`` bool, resized by nearest neighbour after it was made binary.
+
+    Marked are the pixels brighter than half of the file's full scale (255, or 65535 for 16 bits; the brightest
+    channel of a colour file). A file whose largest value is at most `MOST_LABELS` holds labels instead: 0 and 1,
+    or the number of the kind of defect, as in VisA; there every pixel that is not 0 is marked.
 
     Raises:
-        ImageError: as `read_picture`, or if nothing is left of the marked region after the resize.
+        ImageError: as `read_picture`, or if no pixel is marked, in the file or after the resize.
     """
-    picture = read_picture(path)
+    name, picture = Path(path).name, read_picture(path)
     values = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.max(axis=2)
-    full = 255 if values.dtype == np.uint8 else 1.0
-    binary = Image.fromarray((values > full / 2).astype(np.uint8) * 255)
-    mask = np.asarray(binary.resize((width, height), Image.Resampling.NEAREST)) > 127
+    full = 255 if values.dtype == np.uint8 else 65535
+    if values.dtype != np.uint8:
+        values = np.round(values * full)
+    largest = int(values.max())
+    if largest == 0:
+        raise ImageError(f"The mask '{name}' is empty, all its pixels are black: mark the defect, or remove the file.")
+    marked = values > (0 if largest <= MOST_LABELS else full / 2)
+    if not marked.any():
+        raise ImageError(
+            f"The mask '{name}' marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}."
+        )
+    resized = Image.fromarray(marked.astype(np.uint8) * 255).resize((width, height), Image.Resampling.NEAREST)
+    mask = np.asarray(resized) > 127
     if not mask.any():
-        raise ImageError(f"The mask '{Path(path).name}' marks no pixel at {width} x {height}: check or remove it.")
+        raise ImageError(
+            f"The mask '{name}' marks {int(marked.sum())} of {marked.size} pixels, and none of them is left at "
+            f"{width} x {height}: use a larger size, or remove the file."
+        )
     return mask
 
 

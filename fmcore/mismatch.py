@@ -18,7 +18,8 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fmcore.path import draw_noise, interior_times, interpolate
+from fmcore.noise import NoiseKind, path_noise
+from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
 
 VelocityField = Callable[[Tensor, float | Tensor], Tensor]
@@ -31,6 +32,7 @@ class PathSettings(Settings):
     paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
     times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
     noise_seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise, shared by all images")
+    noise: NoiseKind = Field("independent", description="how the K draws depend on each other, see `fmcore.noise`")
 
 
 class HeatSettings(Settings):
@@ -102,7 +104,7 @@ def mismatch_steps(
     Yields:
         `MismatchStep` for each of the T interior times, in ascending order.
     """
-    noise = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
+    noise = path_noise(settings.noise, settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.

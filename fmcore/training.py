@@ -6,8 +6,9 @@ weight, since that is where errors count. For a network that starts from a Gauss
 divided by that field's own expected error at t.
 
 Every random draw of step n comes from a generator seeded by (seed, n), and a checkpoint holds weights,
-moving average and optimiser state: a run that was killed continues to the same weights, bit for bit on one
-machine, as one that was not.
+moving average and optimiser state: a run that was killed continues to the same weights (on a CPU bit for bit)
+as one that was not. In a run of several processes (`fmcore.distributed`) each draws the whole step and computes
+its part, so the number of processes changes nothing but speed.
 """
 
 from __future__ import annotations
@@ -21,22 +22,24 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fmcore import checkpoint
-from fmcore.errors import TrainingError
+from fmcore.distributed import ALONE, Team
+from fmcore.errors import SettingsError, TrainingError
 from fmcore.fields.unet import VelocityUNet
 from fmcore.path import interpolate
 from fmcore.settings import Settings
 
 TIME_BINS = 10
+MOST_STEPS = 10_000_000
 
 
 class TrainSettings(Settings):
     """How a `VelocityUNet` is trained."""
 
-    steps: int = Field(2000, ge=1, le=10_000_000)
+    steps: int = Field(2000, ge=1, le=MOST_STEPS)
     batch: int = Field(16, ge=1, le=4096)
     learning_rate: float = Field(1e-3, gt=0, le=1)
     warmup: int = Field(100, ge=0, description="steps of linear warm-up; a cosine to zero follows")
@@ -61,13 +64,14 @@ class TrainRecord:
     images_per_second: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainingState:
-    """Everything that `train` changes; pass the same object again to continue in memory."""
+    """Everything that `train` changes. ``seconds`` is the time spent in steps, those before a resume included."""
 
     network: VelocityUNet
     average: AveragedModel
     optimizer: torch.optim.Optimizer
+    seconds: float = 0.0
 
 
 def start_training(network: VelocityUNet, settings: TrainSettings) -> TrainingState:
@@ -77,11 +81,13 @@ def start_training(network: VelocityUNet, settings: TrainSettings) -> TrainingSt
         parameters, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
     )
 
-    def decay(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         # A short run must not average over its first steps: the window grows with the step count.
-        return averaged.lerp(current.detach(), 1 - min(settings.ema, (1 + int(count)) / (10 + int(count))))
+        count = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(settings.ema, (1 + count) / (10 + count)))
 
-    return TrainingState(network, AveragedModel(network.core, avg_fn=decay), optimizer)
+    return TrainingState(network, AveragedModel(network.core, multi_avg_fn=average), optimizer)
 
 
 def train(
@@ -91,8 +97,11 @@ def train(
     settings: TrainSettings,
     *,
     folder: str | Path | None = None,
+    team: Team = ALONE,
 ) -> Iterator[TrainRecord]:
     """Train to ``settings.steps``, continuing from the checkpoint in ``folder`` if there is one.
+
+    All processes of a ``team`` call this alike, get the same records and must stop after the same one.
 
     Args:
         images: ``(N, C, H, W)`` normal images in [-1, 1], on any device.
@@ -101,10 +110,18 @@ def train(
             caller closes the generator.
 
     Raises:
-        TrainingError: if the loss is no longer finite; the last checkpoint stays as it was.
+        TrainingError: if the loss or its gradient is no longer finite; the last checkpoint stays as it was.
+        SettingsError: if the batch has fewer images than the team has processes.
     """
+    if settings.batch < team.size:
+        raise SettingsError(
+            f"Setting 'batch' = {settings.batch} is smaller than the {team.size} processes of this run."
+        )
     device = next(state.network.parameters()).device
     done = checkpoint.load(folder, state, settings) if folder is not None else 0
+    team.require_same(str(done), "unfinished run")
+    objective, part = team.wrap(_Objective(state.network, settings.precision)), team.part(settings.batch)
+    writes = folder is not None and team.main
     sums, counts = torch.zeros(TIME_BINS), torch.zeros(TIME_BINS)
     state.network.train()
     clock = time.perf_counter()
@@ -112,34 +129,34 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
         chosen, t, x0 = _draw(len(images), tuple(images.shape[1:]), settings, step)
-        x1, label, t, x0 = images[chosen].to(device), labels[chosen].to(device), t.to(device), x0.to(device)
-        losses = loss_per_image(state.network, x0, x1, t, label, settings.precision)
-        loss = losses.mean()
-        if not math.isfinite(value := float(loss.detach())):
-            raise TrainingError(
-                f"The loss became {value} at step {step + 1}: lower the learning rate (now {settings.learning_rate})."
-            )
+        mine = chosen[part]
+        losses = objective(x0[part].to(device), images[mine].to(device), t[part].to(device), labels[mine].to(device))
+        every_loss = team.whole(losses.detach(), settings.batch)
+        _require_finite("loss", value := float(every_loss.mean()), step, settings)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(state.network.core.parameters(), settings.clip)
+        # Gradients are averaged over processes, whose parts of the batch may differ by one image.
+        (losses.mean() * (len(losses) * team.size / settings.batch)).backward()
+        norm = torch.nn.utils.clip_grad_norm_(state.network.core.parameters(), settings.clip)
+        # A finite loss can have an infinite gradient, and the weights it leads to must not be saved.
+        _require_finite("gradient", float(norm), step, settings)
         state.optimizer.step()
         state.average.update_parameters(state.network.core)
 
-        bins = (t.cpu() * TIME_BINS).long().clamp_max(TIME_BINS - 1)
+        bins = (t * TIME_BINS).long().clamp_max(TIME_BINS - 1)
         sums = 0.99 * sums
         counts = 0.99 * counts
-        sums.index_add_(0, bins, losses.detach().cpu())
+        sums.index_add_(0, bins, every_loss.cpu())
         counts.index_add_(0, bins, torch.ones(len(bins)))
-        if folder is not None and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
+        elapsed = time.perf_counter() - clock
+        state.seconds += elapsed
+        saved = (step + 1) % settings.save_every == 0 or step + 1 == settings.steps
+        if saved and writes:
             checkpoint.save(folder, state, settings, step + 1)
-        now = time.perf_counter()
-        record = TrainRecord(
-            step + 1, settings.steps, value, tuple((sums / counts).tolist()), settings.batch / (now - clock)
-        )
+        record = TrainRecord(step + 1, settings.steps, value, tuple((sums / counts).tolist()), settings.batch / elapsed)
         try:
             yield record
         except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
-            if folder is not None:
+            if writes and not saved:
                 checkpoint.save(folder, state, settings, step + 1)
             raise
         clock = time.perf_counter()
@@ -173,6 +190,26 @@ def adopt_average(state: TrainingState) -> None:
     """Put the moving average into the network: what is scored and saved is the average."""
     state.network.core.load_state_dict(state.average.module.state_dict())
     state.network.eval()
+
+
+class _Objective(nn.Module):
+    """`loss_per_image` as a module, which is what a team can wrap. Only the core is registered as a part of it:
+    the Gaussian fields never change and need not be sent between processes."""
+
+    def __init__(self, network: VelocityUNet, precision: str):
+        super().__init__()
+        self.core = network.core
+        self._loss = lambda *batch: loss_per_image(network, *batch, precision)
+
+    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        return self._loss(x0, x1, t, labels)
+
+
+def _require_finite(name: str, value: float, step: int, settings: TrainSettings) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"The {name} became {value} at step {step + 1}: lower the learning rate (now {settings.learning_rate})."
+        )
 
 
 def _draw(count: int, shape: tuple[int, ...], settings: TrainSettings, step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,10 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fmcore import cli
 from fmcore.datasets import load_images, split_loaded
 from fmcore.fields.gaussian import GaussianField
 from fmcore.fitting import FitSettings, fit
 from fmcore.mismatch import PathSettings
+from fmcore.model import save_model
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT.parent / "shared" / "datasets"
@@ -62,6 +64,31 @@ def write_category(root: Path, first_seed: int = 0) -> Path:
     write_blobs(root / "test" / "good", range(first_seed + 100, first_seed + 104))
     seeds = range(first_seed + 200, first_seed + 204)
     write_blobs(root / "test" / "square", seeds, masks=root / "ground_truth" / "square", defect=True)
+    return root
+
+
+def write_visa(root: Path, categories: tuple[str, ...] = ("candle", "pcb1")) -> Path:
+    """VisA as downloaded: upper-case JPG images, masks that hold defect numbers, and the table; per category 5 good
+    training images, 3 good and 3 defective test images."""
+    lines = ["object,split,label,image,mask"]
+    for first, name in enumerate(categories):
+        images, masks = root / name / "Data" / "Images", root / name / "Data" / "Masks" / "Anomaly"
+        for folder in (images / "Normal", images / "Anomaly", masks):
+            folder.mkdir(parents=True)
+        for number in range(8):
+            path = images / "Normal" / f"{number:04d}.JPG"
+            Image.fromarray(draw_blob(100 * first + number)[0]).save(path, "JPEG", quality=95)
+            lines.append(f"{name},{'train' if number < 5 else 'test'},normal,{path.relative_to(root).as_posix()},")
+        for number in range(3):
+            image, mask = draw_blob(100 * first + 50 + number, defect=True)
+            path, marks = images / "Anomaly" / f"{number:03d}.JPG", masks / f"{number:03d}.png"
+            Image.fromarray(image).save(path, "JPEG", quality=95)
+            Image.fromarray(mask.astype(np.uint8) * (number + 1)).save(marks)
+            lines.append(
+                f"{name},test,anomaly,{path.relative_to(root).as_posix()},{marks.relative_to(root).as_posix()}"
+            )
+    (root / "split_csv").mkdir()
+    (root / "split_csv" / "1cls.csv").write_text("\n".join(lines) + "\n")
     return root
 
 
@@ -139,6 +166,27 @@ def gaussian_model(category_folder):
     paths = sorted((category_folder / "train" / "good").iterdir())
     images, _ = split_loaded(list(load_images(paths, size=SIZE, channels=3)))
     return last_model({"blob": images}, field="gaussian", false_alarm_rate=0.2)
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """`fmcore.cli.main` in this process: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["fmcore", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stopped.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def model_folder(tmp_path, gaussian_model):
+    save_model(tmp_path / "model", gaussian_model)
+    return tmp_path / "model"
 
 
 def dataset(name: str) -> Path:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 
 import numpy as np
 import pytest
 from conftest import PATHS, assert_one_sentence, dataset, last_model, write_category
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fmcore.aupro import aupro
 from fmcore.datasets import find_good_images, find_test_items, load_images, split_loaded
-from fmcore.errors import DataError, SettingsError
+from fmcore.detection import NAMES
+from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluate import EvaluateSettings, evaluate, mean_of, test_categories
 from fmcore.images import read_mask, read_picture, resize_map
 from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.scoring import score_picture
+from fmcore.scoring import Verdict, score_picture
 
 test_categories.__test__ = False  # a function of the package, not a test
 
@@ -35,7 +38,15 @@ def test_figures_equal_those_of_scikit_learn(gaussian_model, category_folder):
     masks = [read_mask(i.mask, height=48, width=48) if i.mask else empty for i in items]
     maps = [resize_map(v.heatmap, height=48, width=48) for v in verdicts]
     assert result["image_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-6)
-    assert result["pixel_auroc"] == pytest.approx(roc_auc_score(np.ravel(masks), np.ravel(maps)), abs=1e-6)
+    assert result["pixel_auroc"] == pytest.approx(roc_auc_score(np.ravel(masks), np.ravel(maps)), abs=2e-4)
+    assert result["image_ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-6)
+    expected = average_precision_score(np.ravel(masks), np.ravel(maps))
+    assert result["pixel_ap"] == pytest.approx(expected, abs=1e-3)
+    assert result["aupro"] == pytest.approx(aupro(maps, masks), abs=2e-4)
+    assert result["images"] == [
+        {"file": str(item.path), "kind": item.defect, "defective": bool(bad), "score": score}
+        for item, bad, score in zip(items, truth, scores, strict=True)
+    ]
     assert 0.9 < result["pixel_auroc"] < 1
     assert (result["n_good"], result["n_defective"], result["n_masks"]) == (4, 4, 4)
     limit = gaussian_model.info.thresholds["blob"].value
@@ -45,6 +56,29 @@ def test_figures_equal_those_of_scikit_learn(gaussian_model, category_folder):
     assert 0 < result["seconds_per_image"] < 5
     assert result["unreadable"] == []
     assert result["settings"]["paths"] == PATHS.model_dump() and result["settings"]["pixel_size"] == 48
+
+
+def test_intervals_come_with_every_figure_and_repeat_with_the_seed(gaussian_model, category_folder):
+    items = find_test_items(category_folder)
+    result = result_of(gaussian_model, items, bootstrap=100)
+    assert set(result["intervals"]) == set(NAMES)
+    for name in NAMES:
+        low, high = result["intervals"][name]
+        assert 0 <= low <= result[name] + 1e-3 and result[name] - 1e-3 <= high <= 1 + 1e-9
+    assert result_of(gaussian_model, items, bootstrap=100)["intervals"] == result["intervals"]
+    assert result_of(gaussian_model, items, bootstrap=100, seed=1)["intervals"] != result["intervals"]
+    without = result_of(gaussian_model, items, bootstrap=0)
+    assert set(without["intervals"].values()) == {None} and without["pixel_ap"] == result["pixel_ap"]
+    assert result["settings"]["bootstrap"] == 100
+    json.dumps(result, allow_nan=False)
+
+
+def test_a_model_of_numbers_that_are_not_finite_is_named_as_such(gaussian_model, category_folder, monkeypatch):
+    broken = Verdict(np.full((32, 32), np.nan), float("nan"), None, None, "")
+    monkeypatch.setattr("fmcore.evaluate.judge", lambda *_: broken)
+    with pytest.raises(ModelError) as caught:
+        result_of(gaussian_model, find_test_items(category_folder))
+    assert_one_sentence(caught.value, "'000.png'", "not finite")
 
 
 def test_progress_counts_every_item_and_ends_with_the_result(gaussian_model, category_folder):
@@ -78,7 +112,9 @@ def test_image_without_a_mask_counts_only_for_the_image_figure(gaussian_model, t
 def test_undefined_figures_are_none(gaussian_model, category_folder):
     items = find_test_items(category_folder)
     unmasked = [dataclasses.replace(i, mask=None) for i in items]
-    assert result_of(gaussian_model, unmasked)["pixel_auroc"] is None
+    result = result_of(gaussian_model, unmasked)
+    assert {result[name] for name in NAMES[3:]} == {result["intervals"][name] for name in NAMES[3:]} == {None}
+    assert None not in {result[name] for name in NAMES[:3]}
     for good in (True, False):
         result = result_of(gaussian_model, [i for i in items if i.is_good is good])
         assert result["image_auroc"] is None
@@ -123,6 +159,7 @@ def test_mean_of_categories():
         return {"image_auroc": auroc, "pixel_auroc": pixel, "seconds_per_image": 0.1, "n_good": 2, "n_defective": 3}
 
     mean = mean_of({"a": result(0.8, 0.9), "b": result(1.0, None)})
+    assert set(NAMES) <= set(mean) and mean["intervals"] == dict.fromkeys(NAMES)
     assert mean["image_auroc"] == pytest.approx(0.9) and mean["pixel_auroc"] is None
     assert (mean["n_good"], mean["n_defective"]) == (4, 6) and set(mean["categories"]) == {"a", "b"}
 
@@ -139,4 +176,4 @@ def test_real_bottles_are_told_apart_within_seconds():
     result = result_of(model, find_test_items(root), pixel_size=64, heat=HeatSettings(smoothing=0.0))
     assert (result["n_good"], result["n_defective"], result["n_masks"]) == (20, 63, 63)
     assert result["image_auroc"] >= 0.97
-    assert result["pixel_auroc"] >= 0.8
+    assert result["pixel_auroc"] >= 0.8 and result["aupro"] >= 0.7

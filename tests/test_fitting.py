@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from fmcore.checkpoint import FILE
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
-from fmcore.fitting import RUN_FILE, FitSettings, fit, held_out_count
+from fmcore.fitting import FitSettings, fit, held_out_count
 from fmcore.images import Picture
 from fmcore.metrics import auroc
 from fmcore.mismatch import Mismatch, image_score, mismatch_steps
+from fmcore.run_plan import RUN_FILE
 from fmcore.scoring import score_picture
 
 UNET = {"field": "unet", "steps": 4, "batch": 2, "widths": (16, 32)}
@@ -176,9 +177,28 @@ def test_the_smallest_sets_can_be_fitted(field, count):
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 12])
-def test_progress_of_calibration_reaches_its_total(count):
-    last = [r for r in run({"a": blob_tensors(range(count))}, field="gaussian") if r.stage == "calibration"][-1]
-    assert last.done == last.total
+@pytest.mark.parametrize("field", ["gaussian", "unet"])
+def test_progress_of_every_stage_reaches_its_total_over_all_categories(count, field):
+    images = {"a": blob_tensors(range(count)), "b": blob_tensors(range(4))}
+    records = run(images, field=field, steps=1)
+    for stage in ("gaussian", "calibration"):
+        done = [(r.done, r.total) for r in records if r.stage == stage]
+        assert done == [(i + 1, len(done)) for i in range(len(done))] and len(done) >= 2
+
+
+@pytest.mark.parametrize(
+    ("widths", "part"),
+    [((), "at least 1"), ((0, 16), "greater than"), ((16, 200), "multiple of 64"), ([64, 128], "tuple")],
+)
+def test_widths_that_make_no_network_are_refused(widths, part):
+    with pytest.raises(SettingsError) as caught:
+        settings_of(widths=widths)
+    assert_one_sentence(caught.value, "'widths", part)
+
+
+@pytest.mark.parametrize("widths", [(8,), (12, 24), (100, 128), (64, 320)])
+def test_widths_that_are_accepted_make_a_network(blobs, widths):
+    assert run({"a": blobs}, widths=widths, steps=1, batch=1, size=32)[-1].model.network is not None
 
 
 def test_plain_network_and_gray_images(blobs):

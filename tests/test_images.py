@@ -14,7 +14,7 @@ from conftest import assert_one_sentence, draw_blob
 from PIL import Image, ImageFile
 
 from fmcore.errors import ImageError
-from fmcore.images import MAX_PIXELS, Picture, read_mask, read_picture, resize_map
+from fmcore.images import MAX_PIXELS, Picture, read_picture, resize_map
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = RGB[..., 0]
@@ -219,32 +219,3 @@ def test_cut_and_corrupted_files_raise_nothing_but_image_errors(tmp_path, kind):
             refused += 1
             assert "'x'" in str(error)
     assert refused >= 5  # most cuts, at least
-
-
-def test_mask_threshold_is_above_half_of_full_scale(tmp_path):
-    path = save(tmp_path, Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)))
-    assert read_mask(path, height=1, width=4).tolist() == [[False, False, True, True]]
-    path = save(tmp_path, Image.fromarray(np.array([[0, 32767, 32768, 65535]], np.uint16)))
-    assert read_mask(path, height=1, width=4).tolist() == [[False, False, True, True]]
-    colour = np.zeros((1, 2, 3), np.uint8)
-    colour[0, 1, 2] = 255
-    assert read_mask(save(tmp_path, Image.fromarray(colour)), height=1, width=2).tolist() == [[False, True]]
-
-
-def test_mask_is_resized_to_the_nearest_pixel(tmp_path):
-    mask = np.random.default_rng(4).random((12, 20)) < 0.4
-    path = save(tmp_path, Image.fromarray(mask.astype(np.uint8) * 255))
-    for height, width in [(24, 40), (4, 4), (12, 20)]:
-        rows = ((np.arange(height) + 0.5) * 12 / height).astype(int)
-        columns = ((np.arange(width) + 0.5) * 20 / width).astype(int)
-        np.testing.assert_array_equal(read_mask(path, height=height, width=width), mask[rows][:, columns])
-
-
-def test_mask_that_vanishes_in_the_resize_is_an_error(tmp_path):
-    mask = np.zeros((64, 64), np.uint8)
-    mask[0, 0] = 255
-    path = save(tmp_path, Image.fromarray(mask), "dot_mask.png")
-    assert read_mask(path, height=64, width=64).sum() == 1
-    with pytest.raises(ImageError) as caught:
-        read_mask(path, height=16, width=16)
-    assert_one_sentence(caught.value, "'dot_mask.png'", "16 x 16")

@@ -135,9 +135,11 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ModelError) as caught:
         run(settings_of(), tmp_path)
+    assert_one_sentence(caught.value, checkpoint.FILE, "disk full", "free space")
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.FILE]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), 1e30])
@@ -150,6 +152,33 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, bad, s
         list(train(state, torch.full_like(IMAGES, bad), LABELS, settings_of(), folder=tmp_path))
     assert_one_sentence(caught.value, "at step 4", "learning rate (now 0.001)")
     assert (tmp_path / checkpoint.FILE).read_bytes() == before
+
+
+def test_gradient_that_is_not_finite_stops_before_the_weights_follow_it(tmp_path, monkeypatch):
+    """The loss of the step is still finite; saved weights must stay so too, or the run could never go on."""
+
+    def with_infinite_gradient(*batch):
+        losses = loss_per_image(*batch)
+        losses.register_hook(lambda gradient: gradient * float("inf"))
+        return losses
+
+    run(settings_of(), tmp_path, stop_after=3)
+    before = (tmp_path / checkpoint.FILE).read_bytes()
+    state = start_training(new_network(), settings_of())
+    with monkeypatch.context() as patch, pytest.raises(TrainingError) as caught:
+        patch.setattr("fmcore.training.loss_per_image", with_infinite_gradient)
+        list(train(state, IMAGES, LABELS, settings_of(), folder=tmp_path))
+    assert_one_sentence(caught.value, "gradient became nan", "at step 4", "learning rate")
+    assert all(torch.isfinite(v).all() for v in state.network.core.state_dict().values())
+    assert (tmp_path / checkpoint.FILE).read_bytes() == before
+
+
+def test_training_time_includes_that_before_a_resume(tmp_path):
+    before, _ = run(settings_of(), tmp_path, stop_after=5)
+    after, records = run(settings_of(), tmp_path)
+    spent = sum(4 / r.images_per_second for r in records)
+    assert before.seconds > 0 and after.seconds == pytest.approx(before.seconds + spent)
+    assert run(settings_of(), tmp_path)[0].seconds == after.seconds
 
 
 def test_learning_rates_beyond_reason_are_refused():

@@ -1,0 +1,195 @@
+"""The methods of the benchmark by name, and what builds them from a category's normal images.
+
+``<detector>:<field>`` puts a detector on a velocity field, for instance ``mismatch:gaussian`` or
+``reconstruction:unet``; the others stand alone. A field is fitted once and shared by all detectors on it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from torch import Tensor
+
+from fmcore.baselines.autoencoder import AutoencoderDetector, AutoencoderSettings, train_autoencoder
+from fmcore.baselines.detector import Detector
+from fmcore.baselines.mahalanobis import MahalanobisDetector
+from fmcore.baselines.mismatch_detector import MismatchDetector
+from fmcore.baselines.nearest import NearestDetector
+from fmcore.baselines.one_step import OneStepDetector, OneStepSettings
+from fmcore.baselines.pixel_gaussian import PixelGaussianDetector
+from fmcore.baselines.reconstruction import ReconstructionDetector, ReconstructionSettings
+from fmcore.baselines.tccm import train_tccm
+from fmcore.baselines.time_reversed import TimeReversedDetector, TimeReversedSettings
+from fmcore.baselines.trainer import BudgetSettings
+from fmcore.baselines.wt_flow import WTFlowSettings, train_wt_flow
+from fmcore.errors import ModelError, SettingsError
+from fmcore.fields.gaussian import fit_gaussian
+from fmcore.fields.patch_gaussian import fit_patch_gaussian
+from fmcore.fields.stationary import fit_stationary
+from fmcore.fitting import FitSettings, fit
+from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.model import FILE, load_model, save_model
+from fmcore.normalisation import DenoisingFloor
+from fmcore.settings import Settings
+
+FIELDS = ("gaussian", "patch", "stationary", "unet")
+ON_FIELDS = ("mismatch", "normalised", "reconstruction", "one-step", "time-reversed")
+ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
+
+
+class MethodSettings(Settings):
+    """What all methods share: budget, paths and seed."""
+
+    minutes: float = Field(3.0, gt=0, le=100_000, description="training time of each network")
+    steps: int | None = Field(None, ge=1, description="training steps of each network, instead of minutes")
+    paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
+    times: int = Field(12, ge=1, le=100, description="T; detectors on a field may call it K T times per image")
+    patch: int = Field(8, ge=1, le=64, description="side of the patches of the patch field")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """Progress of a training: ``done`` of ``total`` steps of ``stage``."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def method_names() -> list[str]:
+    """Every method there is."""
+    return [f"{detector}:{field}" for field in FIELDS for detector in ON_FIELDS] + list(ALONE)
+
+
+def check_methods(names: tuple[str, ...]) -> None:
+    """Raises `SettingsError` for a name that is no method, with a suggestion where one fits."""
+    known = method_names()
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(known)}."
+            raise SettingsError(f"There is no method '{name}': {hint}")
+
+
+class Workshop:
+    """Builds detectors for one category and keeps its fields.
+
+    Args:
+        train: ``(N, C, H, H)`` normal images in [-1, 1] that methods are fitted to.
+        held: held-out normal images, from which only the denoising floor of ``normalised`` is taken.
+        folder: where a trained network is kept, and found again by a later run; None: nowhere.
+    """
+
+    def __init__(
+        self, category: str, train: Tensor, held: Tensor, settings: MethodSettings, folder: Path | None = None
+    ):
+        self.category, self.train, self.held, self.settings, self.folder = category, train, held, settings, folder
+        self._fields: dict[str, tuple[VelocityField, float]] = {}
+        self.seconds = 0.0
+
+    def build(self, name: str) -> Iterator[BuildRecord | Detector]:
+        """Progress, and last the detector; `seconds` is then what fitting it took, its field included.
+
+        Raises:
+            SettingsError: for an unknown method. TrainingError: if a training fails.
+        """
+        check_methods((name,))
+        started = time.perf_counter()
+        earlier = 0.0
+        if ":" in name:
+            kind, field_name = name.split(":")
+            if field_name in self._fields:
+                earlier = self._fields[field_name][1]
+            else:
+                field, spent = yield from self._fit_field(field_name)
+                self._fields[field_name] = (field, spent or time.perf_counter() - started)
+                earlier = max(0.0, spent - (time.perf_counter() - started)) if spent else 0.0
+            detector = self._on_field(kind, self._fields[field_name][0])
+        else:
+            detector = yield from self._alone(name)
+        self.seconds = earlier + time.perf_counter() - started
+        yield detector
+
+    def _on_field(self, kind: str, field: VelocityField) -> Detector:
+        s = self.settings
+        paths = PathSettings.parse(paths=s.paths, times=s.times, noise_seed=s.seed)
+        match kind:
+            case "mismatch":
+                return MismatchDetector(field, paths)
+            case "normalised":
+                records = (Mismatch.collect(mismatch_steps(field, image, paths)) for image in self.held)
+                return MismatchDetector(field, paths, floor=DenoisingFloor.measure(records))
+            case "reconstruction":
+                return ReconstructionDetector(
+                    field, ReconstructionSettings.parse(paths=s.paths, steps=s.times, noise_seed=s.seed)
+                )
+            case "one-step":
+                return OneStepDetector(field, OneStepSettings.parse(paths=s.paths * s.times, noise_seed=s.seed))
+        steps = tuple(sorted({1, s.times, s.paths * s.times}))
+        return TimeReversedDetector(field, TimeReversedSettings.parse(steps=steps))
+
+    def _alone(self, name: str) -> Iterator[BuildRecord]:
+        s = self.settings
+        budget = BudgetSettings.parse(minutes=s.minutes, steps=s.steps, seed=s.seed)
+        match name:
+            case "mahalanobis":
+                return MahalanobisDetector(fit_gaussian(self.train, seed=s.seed))
+            case "pixel-gaussian":
+                return PixelGaussianDetector(self.train)
+            case "nearest":
+                return NearestDetector(self.train)
+            case "tccm":
+                return (yield from _last(name, train_tccm(self.train, budget)))
+            case "wt-flow":
+                return (yield from _last(name, train_wt_flow(self.train, budget, WTFlowSettings())))
+        objective = name.removeprefix("autoencoder-")
+        training = train_autoencoder(self.train, AutoencoderSettings.parse(objective=objective), budget)
+        return AutoencoderDetector((yield from _last(name, training)))
+
+    def _fit_field(self, name: str) -> Iterator[BuildRecord]:
+        """Returns the field and, for a network trained earlier, the seconds that took (0: take the time yourself)."""
+        s = self.settings
+        closed: dict[str, Callable] = {
+            "gaussian": lambda: fit_gaussian(self.train, seed=s.seed),
+            "patch": lambda: fit_patch_gaussian(self.train, patch=s.patch),
+            "stationary": lambda: fit_stationary(self.train),
+        }
+        if name in closed:
+            yield BuildRecord(name, 0, 1)
+            return closed[name](), 0.0
+        folder = self.folder / name if self.folder is not None else None
+        if folder is not None and (folder / FILE).is_file():
+            model = load_model(folder)
+        else:
+            wanted = FitSettings.parse(
+                field="unet",
+                size=self.train.shape[-1],
+                minutes=s.minutes,
+                steps=s.steps,
+                seed=s.seed,
+                paths=PathSettings.parse(paths=s.paths, times=s.times),
+            )
+            model = None
+            for record in fit({self.category: self.train}, wanted, folder=folder):
+                model = record.model
+                yield BuildRecord(f"{name} {record.stage}", record.done, record.total)
+            if folder is not None:
+                save_model(folder, model)
+        if model.info.size != self.train.shape[-1]:
+            raise ModelError(f"The network in '{folder}' is of another size: give another folder.")
+        return model.field(), float(model.info.training.get("seconds", 0.0))
+
+
+def _last(stage: str, training: Iterator) -> Iterator[BuildRecord]:
+    """Progress of a training; returns its last item."""
+    item = None
+    for item in training:
+        if hasattr(item, "steps") and hasattr(item, "loss"):
+            yield BuildRecord(stage, item.step, item.steps)
+    return item

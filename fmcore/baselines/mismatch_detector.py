@@ -1,0 +1,56 @@
+"""The method itself (Eqs. 2-4) behind the interface of the baselines, with its own settings to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from fmcore.baselines.detector import Detector
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.normalisation import DenoisingFloor
+
+
+class MismatchDetector(Detector):
+    """Velocity mismatch of any field; every combination of aggregator, exponent and first time is a setting.
+
+    Args:
+        field: any ``(x, t) -> v``.
+        paths: K, T and the noise; the record of one image serves all settings.
+        aggregators, exponents: choices of Eqs. 3 and 4.
+        first_times: only times of at least this value count.
+        floor: where given, the mismatch is divided by that of normal images (`fmcore.normalisation`).
+    """
+
+    def __init__(
+        self,
+        field: VelocityField,
+        paths: PathSettings | None = None,
+        *,
+        aggregators: Sequence[str] = ("min", "mean"),
+        exponents: Sequence[float] = (0.0, 2.0, 4.0),
+        first_times: Sequence[float] = (0.0, 0.5),
+        floor: DenoisingFloor | None = None,
+    ):
+        self.field, self.paths, self.floor = field, paths or PathSettings(), floor
+        self.choices = [
+            (first, HeatSettings.parse(aggregator=a, exponent=float(r), smoothing=0.0))
+            for a in aggregators
+            for r in exponents
+            for first in first_times
+        ]
+
+    def maps(self, image: Tensor) -> dict[str, np.ndarray]:
+        record = Mismatch.collect(mismatch_steps(self.field, image, self.paths))
+        found = {}
+        for first, heat in self.choices:
+            times = [j for j, t in enumerate(record.times) if t >= first] or [len(record.times) - 1]
+            part = record.subset(times)
+            heatmap = part.heatmap(heat) if self.floor is None else self.floor.heatmap(part, heat)
+            found[f"{heat.aggregator} r={heat.exponent:g} t>={first:g}"] = heatmap
+        return found
+
+    @property
+    def evaluations(self) -> int:
+        return self.paths.paths * self.paths.times

@@ -1,0 +1,128 @@
+"""``fit``: a model from good images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch import Tensor
+
+from fmcore.cli.console import notes, progress_bar, stop_between_steps
+from fmcore.cli.options import Device, Given, check_device, check_folder, with_settings
+from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
+from fmcore.distributed import Team, join, one_sentence_if_another_ends
+from fmcore.errors import ModelError, SettingsError
+from fmcore.fitting import FitSettings
+from fmcore.fitting import fit as run_fit
+from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.model import FILE, Model, save_model
+from fmcore.run_plan import forget_run
+
+HELP = {
+    "field": "unet: learned, best; gaussian: closed form, seconds",
+    "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
+    "start": "gaussian; none: the paper's plain network, which predicts v",
+    "batch": "images per training step",
+    "learning_rate": "peak learning rate",
+    "seed": "seed of all randomness",
+}
+
+
+@with_settings(options=FitSettings, paths=PathSettings, heat=HeatSettings, help=HELP)
+def fit(
+    data: Annotated[
+        Path, typer.Argument(help="Flat folder of good images, MVTec layout or VisA; one category or all.")
+    ],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    options: Given,
+    paths: Given,
+    heat: Given,
+    widths: Annotated[
+        str | None, typer.Option(help="Channels per level of the unet, comma-separated (default: 64,128,192).")
+    ] = None,
+    half: Annotated[bool, typer.Option(help="Store weights as float16, half the size.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a finished model in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Fit a model to good images. A unet resumes where an interrupted run in --out stopped.
+
+    On several GPUs: accelerate launch --multi_gpu --num_processes N -m fmcore fit DATA --out MODEL
+    """
+    small = {"size": 64} if options.get("field") == "gaussian" else {}
+    options |= {} if widths is None else {"widths": _numbers("widths", widths)}
+    settings = FitSettings.parse(**small | options, paths=PathSettings.parse(**paths), heat=HeatSettings.parse(**heat))
+    check_folder(out)
+    if (out / FILE).exists() and not overwrite:
+        raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
+    target = check_device(device)
+    team = join(target)
+    good = find_good_images(data)
+    notes.print(good.summary())
+    channels = detect_channels([path for found in good.categories.values() for path in found])
+    images, unreadable = _read_all(good.categories, settings.size, channels)
+    notes.print(
+        f"Training on {'gray' if channels == 1 else 'RGB'} images at {settings.size} x {settings.size} on {target}"
+        + (f", in {team.size} processes." if team.size > 1 else ".")
+    )
+    with one_sentence_if_another_ends():
+        model = _run(images, settings, target, out, team)
+        if team.main:
+            save_model(out, model, half=half)
+            forget_run(out)
+        team.leave()
+    _print_thresholds(model)
+    notes.print(f"Model written to '{out}'.")
+    raise typer.Exit(1 if unreadable else 0)
+
+
+def _read_all(categories: dict[str, list[Path]], size: int, channels: int) -> tuple[dict[str, Tensor], bool]:
+    images, any_unreadable = {}, False
+    with progress_bar() as progress:
+        for name, paths in categories.items():
+            loaded = list(
+                progress.track(load_images(paths, size=size, channels=channels), len(paths), description=name)
+            )
+            images[name], unreadable = split_loaded(loaded)
+            any_unreadable |= bool(unreadable)
+            for item in unreadable:
+                notes.print(f"Skipped: {item.reason}")
+    return images, any_unreadable
+
+
+def _run(images: dict[str, Tensor], settings: FitSettings, target: str, out: Path, team: Team) -> Model:
+    model = None
+    with progress_bar() as progress, stop_between_steps() as stopping:
+        tasks: dict[str, Any] = {}
+        records = run_fit(images, settings, device=target, folder=out if settings.field == "unet" else None, team=team)
+        for record in records:
+            model = record.model
+            if record.stage not in tasks:
+                tasks[record.stage] = progress.add_task(record.stage, total=record.total)
+            text = record.stage
+            if record.train:
+                text += f", loss {record.train.loss:.3f}, {record.train.images_per_second:.0f} images/s"
+            progress.update(tasks[record.stage], completed=record.done, total=record.total, description=text)
+            if team.any(stopping()):
+                records.close()
+                notes.print(f"Interrupted. Repeat the same command to go on from here ('{out}').")
+                raise typer.Exit(130)
+    return model
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"Setting '{name}' = '{text}' is not usable: give whole numbers, as 64,128,192.") from None
+
+
+def _print_thresholds(model: Model) -> None:
+    for name in model.info.categories:
+        if (threshold := model.info.thresholds.get(name)) is not None:
+            notes.print(
+                f"{name}: threshold {threshold.value:.6g} from {threshold.held_out} held-out good images "
+                f"(false-alarm rate at most {threshold.false_alarm_rate:.0%})."
+            )
+        else:
+            notes.print(f"{name}: {model.info.notes.get(name, '')}")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gradio as gr
 
+from demo.decomposition_tab import build_decomposition_tab
 from demo.inspect_tab import build_inspect_tab
+from demo.playground_tab import build_playground_tab
 from demo.style import page_css, theme
 
 TITLE = "Flow Mismatching"
-TABS = (("Inspect", build_inspect_tab),)
+TABS = (
+    ("Inspect", build_inspect_tab),
+    ("Playground", build_playground_tab),
+    ("Decomposition", build_decomposition_tab),
+)
 SENTENCE = (
     "A flow model that has learned only good images predicts a velocity towards them; "
     "where the straight path to your picture disagrees, something is unlike the good ones."

@@ -14,6 +14,7 @@ import numpy as np
 
 from demo import checks, library, viewer
 from demo.shelf import Shelf
+from fmcore.anytime import RunningHeatmap
 from fmcore.errors import ImageError, SettingsError
 from fmcore.images import read_mask, read_picture
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
@@ -114,11 +115,11 @@ def score_items(
             outline = None
             if item.mask is not None:
                 outline = viewer.outline(read_mask(item.mask, height=image.shape[0], width=image.shape[1]))
-            steps, shown_at = [], None
+            steps, shown_at, running = [], None, RunningHeatmap(heat)
             for step in score_steps(model, picture, paths, category):
                 steps.append(step)
+                heatmap = running.add(step)
                 if shown_at is None or time.monotonic() - shown_at > PAUSE:
-                    heatmap = Mismatch.collect(steps).heatmap(heat)
                     scale, _ = viewer.colour_scale(model, category, heat, heatmap)
                     head = {"run": run, "name": title, "t": step.t, "done": len(steps), "total": paths.times}
                     yield (

@@ -49,7 +49,7 @@ def plain_message(kind: str, **head) -> str:
 def partial_message(head: dict, heatmap: np.ndarray, scale: float, image: np.ndarray | None) -> str:
     """The heat map so far ``(H, W)``; ``image`` ``(h, w, 3)`` uint8 comes along only in a picture's first message."""
     head = {**head, "kind": "partial", "scale": scale, "image": None if image is None else data_url(image)}
-    return _message(head, {"running": encode(heatmap, scale)[None]})
+    return pack(head, {"running": encode(heatmap, scale)[None]})
 
 
 def full_message(
@@ -89,7 +89,7 @@ def full_message(
         "band_note": band_note,
         **verdict_fields(model, category, verdict),
     }
-    return _message(head, arrays)
+    return pack(head, arrays)
 
 
 def verdict_fields(model: Model, category: str, verdict: Verdict) -> dict:
@@ -160,7 +160,7 @@ def unpack(message: str) -> tuple[dict, dict[str, np.ndarray]]:
     return head, arrays
 
 
-def _message(head: dict, arrays: dict[str, np.ndarray]) -> str:
+def pack(head: dict, arrays: dict[str, np.ndarray]) -> str:
     parts = []
     for array in arrays.values():
         data = np.ascontiguousarray(array).tobytes()

@@ -278,8 +278,8 @@ def test_bad_own_images_end_in_one_sentence(client, files, tmp_path):
         refusal(lambda given=given, size=size: client.predict(given, size, api_name="/fit"), part)
 
 
-def test_only_the_score_endpoint_is_documented(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score"]
+def test_only_the_chosen_endpoints_are_documented(client):
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score", "/decompose"]
 
 
 def test_app_starts_without_embedded_models(tmp_path):

@@ -1,0 +1,227 @@
+"""One notebook run by papermill into one folder: skipped if done, retried if the kernel did not start, kept if failed.
+
+The folder then holds the executed notebook, its HTML, ``metrics.json``, figures, ``run.log`` and ``run.json``. The
+last is written at the very end and says what the run rests on; a run that was killed has none and is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from fmcore.errors import FlowMismatchingError
+from nbtools import ROOT
+from nbtools.html import write_html
+from nbtools.kernel import Tee, kernel_manager, local_sockets
+from nbtools.provenance import folder_fingerprint, machine, versions
+
+RUN_FILE = "run.json"
+START_ATTEMPTS = 4
+KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
+# Parameters are checked before, and how a run ended is said by its record.
+logging.getLogger("papermill").setLevel(logging.CRITICAL)
+_one_at_a_time = threading.Lock()  # papermill changes the working directory of the whole process
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run.
+
+    ``key`` holds hashes of all that the result depends on, besides the parameters; equal keys and parameters mean
+    that a finished run need not be repeated. ``failed`` lists what failed before and is shown in the report.
+    """
+
+    notebook: str
+    label: str
+    out: str
+    parameters: dict[str, Any]
+    key: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return Path(self.notebook).stem
+
+
+def finished(job: Job) -> dict[str, Any] | None:
+    """The record of an earlier run with the same key and parameters, if all it wrote is still there."""
+    out = Path(job.out)
+    record = read_record(out)
+    expected = (out / "metrics.json", out / f"{job.name}.ipynb", out / f"{job.name}.html")
+    same = record.get("status") == "done" and (record.get("parameters"), record.get("key")) == (job.parameters, job.key)
+    return record if same and all(p.is_file() for p in expected) else None
+
+
+def page_of(job: Job) -> Path:
+    """The HTML of a job, done or failed."""
+    failed = Path(job.out) / f"{job.name}.failed.html"
+    return failed if failed.is_file() else Path(job.out) / f"{job.name}.html"
+
+
+def read_record(out: Path) -> dict[str, Any]:
+    """``run.json`` of a folder, empty if there is none or it is damaged."""
+    try:
+        return json.loads((out / RUN_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """Run a job, or skip it; returns its record, with ``skipped`` true in the latter case.
+
+    Whatever the notebook raises becomes ``status = "failed"`` and one sentence under ``error``.
+    """
+    if record := finished(job):
+        return record | {"skipped": True}
+    out = Path(job.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in (RUN_FILE, "metrics.json"):
+        (out / stale).unlink(missing_ok=True)
+    record = {
+        "notebook": job.name,
+        "label": job.label,
+        "parameters": job.parameters,
+        "seed": job.parameters.get("seed"),
+        "key": job.key,
+        "notes": job.notes,
+        "versions": versions(),
+        "machine": machine(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    started = time.perf_counter()
+    partial = out / f".{job.name}.{os.getpid()}.ipynb"
+    with _one_at_a_time, (out / "run.log").open("w", buffering=1) as log:
+        record["attempts"], error = _run_with_retries(job, partial, Tee(log, echo))
+    record["seconds"] = round(time.perf_counter() - started, 1)
+    record["data"] = _data(job)
+    record["status"], record["error"] = ("failed", error) if error else ("done", None)
+    _keep(job, partial, record)
+    write_json(out / RUN_FILE, record)
+    return record
+
+
+def fail(job: Job, error: str) -> dict[str, Any]:
+    """The record of a job that could not even be run, written where its result would be."""
+    record = {"notebook": job.name, "label": job.label, "parameters": job.parameters, "key": job.key}
+    record |= {"status": "failed", "error": error, "versions": versions()}
+    Path(job.out).mkdir(parents=True, exist_ok=True)
+    write_json(Path(job.out) / RUN_FILE, record)
+    return record
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Atomically."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(value, indent=1))
+    os.replace(partial, path)
+
+
+def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | None]:
+    """Number of attempts, and the sentence of an error or None."""
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            with local_sockets() as config:
+                papermill.execute_notebook(
+                    _prepared(job),
+                    str(partial),
+                    parameters=job.parameters,
+                    kernel_name=KERNELSPEC["name"],
+                    progress_bar=False,
+                    stdout_file=stream,
+                    stderr_file=stream,
+                    start_timeout=120,
+                    cwd=str(ROOT),
+                    config=config,
+                    kernel_manager_class=kernel_manager(stream.log),
+                )
+            return attempt, None
+        except PapermillExecutionError as error:
+            return attempt, _sentence(error)
+        except NoSuchKernel:
+            return attempt, "There is no Jupyter kernel 'python3' here: pip install -r notebooks/requirements.txt."
+        # The kernel process, its ports or its sockets: ZMQError, RuntimeError, OSError, DeadKernelError.
+        except Exception as error:
+            cell = _last_cell(partial)
+            if cell:
+                return attempt, _died(error, cell)
+            if attempt == START_ATTEMPTS:
+                return attempt, f"The Jupyter kernel did not start in {attempt} attempts: {_one_line(error)}."
+            stream.write(f"The kernel did not start ({_one_line(error)}): trying again.\n")
+            time.sleep(0.5 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _prepared(job: Job) -> nbformat.NotebookNode:
+    node = nbformat.read(job.notebook, as_version=4)
+    node.metadata["kernelspec"] = dict(KERNELSPEC)
+    return node
+
+
+def _last_cell(partial: Path) -> int | None:
+    """Execution count of the last cell that began, None if none did."""
+    try:
+        cells = nbformat.read(partial, as_version=4).cells
+    except (OSError, ValueError):
+        return None
+    begun = [c for c in cells if c.get("metadata", {}).get("papermill", {}).get("start_time")]
+    return sum(c.cell_type == "code" for c in begun) or None
+
+
+def _died(error: Exception, cell: int) -> str:
+    if isinstance(error, DeadKernelError):
+        return f"The kernel died in code cell {cell}, most often for lack of memory: use smaller settings."
+    return f"The run broke off in code cell {cell}: {_one_line(error)}."
+
+
+def _sentence(error: PapermillExecutionError) -> str:
+    """Our own errors are sentences already; any other is named with its cell."""
+    text = " ".join(str(error.evalue).split())
+    if error.ename in {cls.__name__ for cls in (FlowMismatchingError, *FlowMismatchingError.__subclasses__())}:
+        return text
+    return f"{error.ename} in code cell {error.exec_count}: {text or 'no message'}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split()).rstrip(".")
+
+
+def _data(job: Job) -> dict[str, Any] | None:
+    if job.parameters.get("data"):
+        return {"folder": job.parameters["data"], **(job.key.get("data") or {})}
+    rendered = Path(job.out) / "data"
+    return {"folder": "rendered by fmcore.synthetic", **folder_fingerprint(rendered)} if rendered.is_dir() else None
+
+
+def _keep(job: Job, partial: Path, record: dict[str, Any]) -> None:
+    """Put the executed notebook and its HTML in place; a failed one gets its error on top and a name of its own."""
+    out, failed = Path(job.out), record["status"] == "failed"
+    if not partial.is_file():  # no kernel ever started
+        nbformat.write(_prepared(job), partial)
+    node = nbformat.read(partial, as_version=4)
+    record["cells"] = [round(c.metadata.get("papermill", {}).get("duration") or 0.0, 2) for c in node.cells]
+    if failed:
+        kept = [c for c in node.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+        top = nbformat.v4.new_markdown_cell(f"**This run failed.** {record['error']}")
+        node.cells = [top, *kept]
+    node.metadata["fmcore_run"] = {k: v for k, v in record.items() if k != "cells"}
+    nbformat.write(node, partial)
+    name = f"{job.name}.failed" if failed else job.name
+    for suffix in (".ipynb", ".html"):
+        (out / f"{job.name}{suffix}").unlink(missing_ok=True)
+        (out / f"{job.name}.failed{suffix}").unlink(missing_ok=True)
+    os.replace(partial, out / f"{name}.ipynb")
+    write_html(node, out / f"{name}.html", record)

@@ -1,0 +1,114 @@
+"""Jobs over several processes or machines with Dask. Results are on disk, so nothing that is done can be lost.
+
+A worker that dies takes only its running notebook with it; Dask gives that to another worker, a few times.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fmcore.errors import DataError
+from nbtools import ROOT, remote
+from nbtools.execute import Job, execute, fail
+from nbtools.provenance import cores
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+DEATHS = 3  # workers that may die over one notebook before it counts as failed
+WAIT = 30.0  # seconds for the first worker of an existing scheduler
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def run_jobs(
+    jobs: list[Job], *, workers: int, scheduler: str | None, echo: Callable[[str, str], None]
+) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Run jobs and yield each with its record as it ends.
+
+    Args:
+        workers: local processes; 1 runs the jobs one after the other, without Dask.
+        scheduler: address of an existing Dask scheduler, used instead of local processes. Its workers must see this
+            repository, its Python environment, the data and the output folder under the same paths.
+        echo: called with a job's label and a line of its output.
+
+    Raises:
+        DataError: if the scheduler can't be reached or has no worker.
+    """
+    if scheduler is None and (workers == 1 or len(jobs) <= 1):
+        for job in jobs:
+            yield job, execute(job, lambda line, job=job: echo(job.label, line))
+        return
+    from distributed import as_completed
+
+    with _client(min(workers, len(jobs)), scheduler) as client:
+        client.subscribe_topic(remote.TOPIC, lambda event: echo(*event[1]))
+        futures = {client.submit(remote.run, str(ROOT), asdict(job), pure=False): job for job in jobs}
+        for future in as_completed(futures):
+            job = futures[future]
+            if future.status == "finished":
+                yield job, future.result()
+            else:
+                yield job, fail(job, _why(future))
+
+
+def _why(future: Any) -> str:
+    from distributed.scheduler import KilledWorker
+
+    error = future.exception()
+    if isinstance(error, KilledWorker):
+        died = f"{DEATHS} worker{'s' * (DEATHS > 1)} died while running it"
+        return f"{died}, most often for lack of memory: repeat with --workers 1; what is finished is kept."
+    return f"The worker could not run it: {' '.join(str(error).split()) or type(error).__name__}."
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+    import cloudpickle
+    import dask
+    from distributed import Client, LocalCluster
+
+    # Sent as source, so that workers started anywhere need not have this folder on their path.
+    cloudpickle.register_pickle_by_value(remote)
+    quiet = {"distributed.scheduler.allowed-failures": DEATHS - 1, "distributed.logging.distributed": "error"}
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set(quiet))
+        if scheduler is not None:
+            yield stack.enter_context(_existing(scheduler))
+            return
+        share = str(max(1, cores() // workers))
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,  # the memory is the kernel's, not the worker's: Dask's limit would not see it
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+            env={name: share for name in THREADS},
+        )
+        stack.enter_context(cluster)
+        yield stack.enter_context(Client(cluster))
+
+
+@contextmanager
+def _existing(address: str) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=WAIT)
+    except (OSError, TimeoutError, ValueError):
+        raise DataError(f"No Dask scheduler answers at '{address}': check the address, or leave it out.") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WAIT)
+        except TimeoutError:
+            raise DataError(f"The Dask scheduler at '{address}' has no worker: start one with 'dask worker'.") from None
+        versions = client.run(lambda: list(sys.version_info[:2]))
+        other = {tuple(v) for v in versions.values()} - {tuple(sys.version_info[:2])}
+        if other:
+            raise DataError(f"Workers of '{address}' run another Python than this one: start them from the same.")
+        yield client

@@ -1,0 +1,95 @@
+"""An executed notebook as one HTML file that needs nothing else: no network, no script, no file beside it.
+
+Pictures are embedded, and formulas become MathML, which browsers draw themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup
+from latex2mathml.converter import convert
+from markupsafe import Markup
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from pygments.formatters import HtmlFormatter
+
+TEMPLATES = Path(__file__).parent / "templates"
+LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "video": "src", "audio": "src"}
+LOADING |= {"source": "src", "object": "data", "embed": "src"}
+
+
+def write_html(node: NotebookNode, path: Path, record: dict[str, Any]) -> None:
+    """Write atomically. ``record`` is what `nbtools.execute` says of the run; it becomes the last section."""
+    _describe_pictures(node)
+    exporter = _Exporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True)
+    resources = {"run": record, "colours": Markup(HtmlFormatter(style="friendly").get_style_defs(".highlight"))}
+    resources["fold_code"] = bool(node.metadata.get("fmcore", {}).get("fold_code"))
+    resources["metadata"] = {"name": path.stem, "path": str(path.parent)}
+    html, _ = exporter.from_notebook_node(node, resources)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(html)
+    os.replace(partial, path)
+
+
+def outside_sources(html: str) -> list[str]:
+    """Addresses of everything that a browser would load from elsewhere to show the page; empty if it is complete."""
+    soup = BeautifulSoup(html, "html.parser")
+    found = [tag.get(name) for kind, name in LOADING.items() for tag in soup.find_all(kind) if tag.get(name)]
+    found += re.findall(
+        r"@import[^;]+|url\(\s*['\"]?(?!data:|#)[^)]+", " ".join(t.text for t in soup.find_all("style"))
+    )
+    found += re.findall(r"(?:import|fetch|from)\s*\(?\s*['\"](https?:[^'\"]+)", " ".join(_scripts(soup)))
+    return [address for address in found if not address.startswith(("data:", "#"))]
+
+
+def _scripts(soup: BeautifulSoup) -> list[str]:
+    return [tag.text for tag in soup.find_all("script")]
+
+
+def _describe_pictures(node: NotebookNode) -> None:
+    """Give each picture the heading it stands under as its text for those who can't see it."""
+    heading = ""
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            heading = next((x.lstrip("# ") for x in cell.source.splitlines() if x.startswith("#")), heading)
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's HTML exporter with formulas as MathML."""
+
+    def default_filters(self):
+        yield from super().default_filters()
+        yield "markdown2html", _markdown
+        yield "mathml", lambda text: _mathml(text.strip().strip("$"), "block")
+        yield "size", lambda count: f"{count / 1e6:.1f} MB"
+
+
+def _markdown(source: str) -> str:
+    return MarkdownWithMath(renderer=_Renderer(escape=False, exclude_anchor_links=True)).render(source)
+
+
+class _Renderer(IPythonRenderer):
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline")
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, "block")
+
+    def latex_environment(self, name: str, body: str) -> str:
+        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+
+def _mathml(tex: str, display: str) -> str:
+    """MathML of a formula; where it can't be converted, the TeX itself, which is still readable."""
+    try:
+        return convert(tex.strip(), display=display)
+    except Exception:  # the converter raises many types on TeX it does not know
+        return f"<code>{Markup.escape(tex)}</code>"

@@ -1,0 +1,88 @@
+"""Every notebook in the repository: clean as committed, and run by the runner at small settings.
+
+Notebooks are found, not listed; `SMALL` only says what makes one quick. Each takes some seconds for its kernel alone.
+"""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+from notebook_helpers import runner
+
+from nbtools.catalogue import Notebook, all_notebooks
+from nbtools.html import outside_sources
+
+FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1, "size": 32, "components": 8}
+QUICK = {"times": 3, "paths": 2}
+SMALL = {
+    "01_the_idea": {"side": 12, **QUICK},
+    "02_train_a_field": {"train": 24, "test_good": 4, "size": 32, "components": 8, "widths": "8,8", "steps": 3}
+    | {"batch": 4, "samples": 8, "times": 3},
+    "03_score_and_evaluate": {**FEW_IMAGES, **QUICK, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "samples": 200, "image_samples": 8, "pixel_size": 32},
+    "05_ablations": {"train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5, "repeats": 3, "study_images": 2},
+    "06_speed": {"paths": 1, "times": 2, "rounds": 1},
+    "07_report": {**FEW_IMAGES, **QUICK, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+}
+BOOKS = all_notebooks()
+every_notebook = pytest.mark.parametrize("book", BOOKS, ids=[b.name for b in BOOKS])
+
+
+def test_the_seven_notebooks_are_there():
+    assert {f"{n:02d}" for n in range(1, 8)} <= {book.name[:2] for book in BOOKS}
+
+
+@every_notebook
+def test_it_is_clean_as_committed(book: Notebook):
+    node = book.node
+    nbformat.validate(node)
+    assert (node.nbformat, node.nbformat_minor) == (4, 5)
+    assert node.metadata["kernelspec"]["name"] == "python3"
+    code = [c for c in node.cells if c.cell_type == "code"]
+    assert all(c.outputs == [] and c.execution_count is None for c in code), "strip the outputs"
+    assert len({c.id for c in node.cells}) == len(node.cells)
+    assert not any(c.get("attachments") for c in node.cells)
+
+
+@every_notebook
+def test_it_reads_as_prose_and_short_cells(book: Notebook):
+    code = [c for c in book.node.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+    short = [c for c in code if len(c.source.splitlines()) <= 10]
+    assert len(short) >= 0.8 * len(code), [len(c.source.splitlines()) for c in code]
+    assert sum(c.cell_type == "markdown" for c in book.node.cells) >= len(code) / 3
+    assert book.title != book.name and "sys.path" in code[0].source
+
+
+@every_notebook
+def test_its_parameters_are_typed_and_have_a_folder_for_results(book: Notebook):
+    assert book.parameters["out"].default.startswith("out/")
+    for parameter in book.parameters.values():
+        assert parameter.default is None or parameter.parse(_as_text(parameter.default)) == parameter.default
+
+
+@pytest.mark.parametrize("book", [b for b in BOOKS if b.path.parent.name != "workshop"], ids=lambda b: b.name)
+def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    given = [word for k, v in SMALL.get(book.name, {}).items() for word in ("-p", k, str(v))]
+    if book.per_category and book.per_category != book.name:
+        given += ["--categories", "gear"]
+    with pytest.raises(SystemExit) as stopped:
+        runner().cli([book.name, *given, "--workers", "1", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert not stopped.value.code, record["error"]
+    assert json.loads((tmp_path / "metrics.json").read_text())
+    assert list(tmp_path.glob("*.png"))
+    page = (tmp_path / f"{book.name}.html").read_text()
+    assert outside_sources(page) == [] and "How this was made" in page
+    assert page.count("data:image/png;base64,") >= len(list(tmp_path.glob("*.png")))
+    assert ("<math" in page) == ("$" in _prose(book))
+
+
+def _prose(book: Notebook) -> str:
+    return "".join(c.source for c in book.node.cells if c.cell_type == "markdown")
+
+
+def _as_text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list | tuple) else str(value)

@@ -57,7 +57,7 @@ class BenchmarkSettings(Settings):
     steps: int | None = Field(None, ge=1, description="training steps of each network, instead of minutes")
     paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
     times: int = Field(12, ge=1, le=100, description="T; a detector on a field calls it K T times per image")
-    patch: int = Field(8, ge=1, le=64, description="side of the patches of the patch field")
+    patch: int = Field(8, ge=1, le=64, description="side of Gaussian patches; mixture patches: half")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of good images on which settings are chosen")
     choosing_images: int = Field(30, ge=2, le=1000, description="most held-out images that settings are chosen on")
     synthetic: int = Field(5, ge=1, le=100, description="synthetic defects per image of these")

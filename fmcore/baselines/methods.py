@@ -30,6 +30,7 @@ from fmcore.baselines.wt_flow import WTFlowSettings, train_wt_flow
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.patch_gaussian import fit_patch_gaussian
+from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fitting import FitSettings, fit
 from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_steps
@@ -37,7 +38,7 @@ from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
 
-FIELDS = ("gaussian", "patch", "stationary", "unet")
+FIELDS = ("gaussian", "patch", "patch-mixture", "stationary", "unet")
 ON_FIELDS = ("mismatch", "normalised", "reconstruction", "one-step", "time-reversed")
 ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
 
@@ -49,7 +50,7 @@ class MethodSettings(Settings):
     steps: int | None = Field(None, ge=1, description="training steps of each network, instead of minutes")
     paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
     times: int = Field(12, ge=1, le=100, description="T; detectors on a field may call it K T times per image")
-    patch: int = Field(8, ge=1, le=64, description="side of the patches of the patch field")
+    patch: int = Field(8, ge=1, le=64, description="side of Gaussian patches; mixture patches: half")
     seed: int = Field(0, ge=0, lt=2**31)
 
 
@@ -158,6 +159,7 @@ class Workshop:
         closed: dict[str, Callable] = {
             "gaussian": lambda: fit_gaussian(self.train, seed=s.seed),
             "patch": lambda: fit_patch_gaussian(self.train, patch=s.patch),
+            "patch-mixture": lambda: PatchMixtureField(self.train, patch=max(1, s.patch // 2)),
             "stationary": lambda: fit_stationary(self.train),
         }
         if name in closed:

@@ -114,6 +114,9 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
     temporary = folder / f".{FILE}.{os.getpid()}"
     temporary.write_text(json.dumps(info.model_dump(mode="json"), indent=1))
     os.replace(temporary, folder / FILE)
+    # A larger model that was here before leaves files that nothing names any more.
+    for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in files}:
+        old.unlink()
 
 
 def load_model(folder: str | Path, device: str | torch.device = "cpu") -> Model:

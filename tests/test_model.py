@@ -224,3 +224,9 @@ def test_interrupted_save_leaves_no_model(tmp_path, gaussian_model, monkeypatch)
 
 def test_no_temporary_or_pickled_file_is_left(folder):
     assert sorted(p.name for p in folder.iterdir()) == [FILE, "weights-00.safetensors"]
+
+
+def test_a_smaller_model_leaves_no_weights_of_a_larger_one(folder, gaussian_model):
+    (folder / "weights-07.safetensors").write_bytes(b"old")
+    save_model(folder, gaussian_model)
+    assert sorted(p.name for p in folder.glob("weights-*")) == sorted(read_info(folder).files)

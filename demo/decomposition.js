@@ -1,5 +1,4 @@
 // Draws the messages of decomposition_view.py. Scrubbing only repaints: all maps are already here.
-const $ = (selector) => element.querySelector(selector);
 const root = $(".fd");
 const slider = $(".time");
 const NAMES = ["mismatch", "denoising", "fisher", "cross"];
@@ -25,7 +24,6 @@ const signed = new Uint32Array(256).map((_, i) => {
 });
 const photo = new Image();
 let shown = null;
-let timer = null;
 let cancelled = null;
 let latest = 0;
 
@@ -49,20 +47,6 @@ async function receive() {
   if (head.kind === "full" || head.kind === "partial") result(head, arrays);
   else if (head.kind === "working") working(head);
   else if (head.kind === "stopped" && root.dataset.state === "working") stopped();
-}
-
-async function unpack(head) {
-  const packed = Uint8Array.from(atob(head.blob), (c) => c.charCodeAt(0));
-  const buffer = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-  const types = { uint8: Uint8Array, int16: Int16Array };
-  const arrays = {};
-  let offset = 0;
-  for (const [name, kind, shape] of head.arrays) {
-    arrays[name] = new types[kind](buffer, offset, shape.reduce((a, b) => a * b, 1));
-    arrays[name].shape = shape;
-    offset += Math.ceil(arrays[name].byteLength / 4) * 4;
-  }
-  return arrays;
 }
 
 function result(head, arrays) {
@@ -103,8 +87,8 @@ function repaint() {
   const ready = head.kind === "full";
   const step = ready ? +slider.value : head.times.length - 1;
   for (const name of NAMES) {
-    if (ready) paint($(`.now-${name}`), arrays[name], step, name === "cross" ? signed : positive);
-    paint($(`.all-${name}`), arrays[`all_${name}`], 0, name === "cross" ? signed : positive);
+    if (ready) paint($(`.now-${name}`), arrays[name], step, name === "cross" ? signed : positive, photo);
+    paint($(`.all-${name}`), arrays[`all_${name}`], 0, name === "cross" ? signed : positive, photo);
   }
   paintPhoto();
   $(".clock").textContent = `t = ${head.times[step].toFixed(2)}`;
@@ -122,27 +106,11 @@ function repaint() {
   $(".outlined").hidden = !arrays.outline;
 }
 
-function paint(canvas, codes, index, table) {
-  const [, height, width] = codes.shape;
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  fit(canvas);
-  const context = canvas.getContext("2d");
-  const data = context.createImageData(width, height);
-  const pixels = new Uint32Array(data.data.buffer);
-  const start = index * width * height;
-  for (let i = 0; i < pixels.length; i++) pixels[i] = table[codes[start + i]];
-  context.putImageData(data, 0, 0);
-}
-
-function fit(canvas) {
-  if (photo.naturalWidth) canvas.style.aspectRatio = `${photo.naturalWidth} / ${photo.naturalHeight}`;
-}
-
 function paintPhoto() {
   const canvas = $(".photo");
   if (!photo.naturalWidth) return;
   [canvas.width, canvas.height] = [photo.naturalWidth, photo.naturalHeight];
-  fit(canvas);
+  fit(canvas, photo);
   const context = canvas.getContext("2d");
   context.drawImage(photo, 0, 0);
   const lines = shown.arrays.outline;
@@ -275,26 +243,7 @@ function nice(low, high) {
 }
 
 // ---- controls ----
-function pause() {
-  clearInterval(timer);
-  timer = null;
-  $(".play").textContent = "▶";
-  $(".play").setAttribute("aria-label", "Play");
-}
-
-$(".play").addEventListener("click", () => {
-  if (timer) return pause();
-  if (+slider.value >= +slider.max) slider.value = 0;
-  repaint();
-  $(".play").textContent = "❚❚";
-  $(".play").setAttribute("aria-label", "Pause");
-  timer = setInterval(() => {
-    slider.value = +slider.value + 1;
-    repaint();
-    if (+slider.value >= +slider.max) pause();
-  }, Math.max(60, 2400 / (+slider.max + 1)));
-});
-slider.addEventListener("input", () => { pause(); repaint(); });
+const pause = player(slider, $(".play"), repaint, 2400);
 for (const button of element.querySelectorAll(".units button")) {
   button.addEventListener("click", () => {
     for (const other of element.querySelectorAll(".units button")) other.setAttribute("aria-pressed", other === button);

@@ -5,17 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from demo import decomposition_run, library
+from demo.blocks import HOUR, MODEL_WORK, PLUMBING, drop_zone, example_gallery, picked, thumbnails
 from demo.checks import plain_errors
 from demo.decomposition_run import ENDS, MAX_NOISE, MAX_SAMPLES, MAX_TIMES, OF_MIX
 from demo.decomposition_view import LAWS, decomposition_viewer
 from demo.viewer import plain_message
-from fmcore.images import SUFFIXES
 
-HOUR = 3600
 LAW, NOISE, SAMPLES, TIMES = "noisy", 0.05, 8, 12  # what the tab opens with
-QUIET = {"show_progress": "hidden", "preprocess": False}
-MODEL_WORK = {"concurrency_id": "model", "concurrency_limit": 1, **QUIET}
-PLUMBING = {"concurrency_id": "cheap", "concurrency_limit": 4, "api_visibility": "private", **QUIET}
 
 
 def build_decomposition_tab(app: gr.Blocks) -> None:
@@ -33,30 +29,10 @@ def build_decomposition_tab(app: gr.Blocks) -> None:
             choices = library.categories(first) if first else []
             category = gr.Dropdown(choices, value=opened, label="Category", elem_id="fd-category")
             gr.HTML("<b>Examples.</b> Click one to decompose it.", elem_classes="hint")
-            gallery = gr.Gallery(
-                value=_thumbnails(opened),
-                label="Examples",
-                show_label=False,
-                container=False,
-                columns=5,
-                allow_preview=False,
-                object_fit="cover",
-                buttons=[],
-                interactive=False,
-                elem_id="fd-examples",
-                elem_classes="examples",
-            )
+            gallery = example_gallery(opened, "fd-examples")
             hint = "The first is decomposed; all of them join the test mix."
             gr.HTML(f"<b>Your pictures.</b> {hint}", elem_classes="hint")
-            files = gr.File(
-                file_count="multiple",
-                file_types=list(SUFFIXES),
-                label="Your pictures",
-                show_label=False,
-                height=96,
-                elem_id="fd-files",
-                elem_classes="drop",
-            )
+            files = drop_zone("Your pictures", "fd-files")
             law = gr.Radio(
                 [(label, kind) for kind, label in LAWS.items()], value=LAW, label="Test law q", elem_id="fd-law"
             )
@@ -82,8 +58,8 @@ def build_decomposition_tab(app: gr.Blocks) -> None:
     chosen = [files, example, model, category, law, noise, ends, samples, times, seed, exponent]
     run = {"inputs": chosen, "outputs": [screen, token], "api_visibility": "private", **MODEL_WORK}
     run |= {"show_progress": "minimal", "show_progress_on": files}  # also says how many are waiting before
-    picked = gallery.select(_picked, None, [example, files], **PLUMBING)
-    runs = [picked.success(_run, **run), files.upload(_run, **run), start.click(_run, **run)]
+    clicked = gallery.select(picked, None, [example, files], **PLUMBING)
+    runs = [clicked.success(_run, **run), files.upload(_run, **run), start.click(_run, **run)]
     # Nothing is computed for those who never look at this tab.
     runs.append(
         _tab_of(row).select(_first_look, [token, *chosen], [screen, token], api_visibility="private", **MODEL_WORK)
@@ -119,27 +95,18 @@ def _forget(token) -> None:
         decomposition_run.RESULTS.drop([token])
 
 
-def _thumbnails(category: str | None) -> list:
-    items = library.examples(category)
-    return [(library.thumbnail(item.path), "good" if item.is_good else item.defect.replace("_", " ")) for item in items]
-
-
 def _model_changed(name):
     choices = library.categories(name) if isinstance(name, str) else []
     first = library.first_category(name) if choices else None
-    return gr.update(choices=choices, value=first), _thumbnails(first), 0
+    return gr.update(choices=choices, value=first), thumbnails(first), 0
 
 
 def _category_changed(name):
-    return _thumbnails(name if isinstance(name, str) else None), 0
+    return thumbnails(name if isinstance(name, str) else None), 0
 
 
 def _law_changed(law):
     return gr.update(visible=law == "noisy"), gr.update(visible=law in OF_MIX)
-
-
-def _picked(event: gr.SelectData):
-    return event.index, None
 
 
 @plain_errors

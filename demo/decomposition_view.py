@@ -7,13 +7,12 @@ adds the maps of every time, so that moving the time slider needs no server; ``w
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
 from demo import viewer
-from demo.style import COLOURS, HEAT_BASE64
+from demo.component import component
 from demo.viewer import pack
 from fmcore.laws import LawKind
 from fmcore.terms import NAMES, Terms
@@ -65,16 +64,7 @@ SAYS = {
 
 def decomposition_viewer(**options) -> gr.HTML:
     """The component; its value is a message of this module, or of `demo.viewer.plain_message`."""
-    folder = Path(__file__).parent
-    look = json.dumps({"colours": COLOURS, "heat": HEAT_BASE64, "zero": ZERO})
-    return gr.HTML(
-        value=viewer.plain_message("empty"),
-        html_template=(folder / "decomposition.html").read_text(),
-        css_template=(folder / "decomposition.css").read_text(),
-        js_on_load=f"const LOOK = {look};\n" + (folder / "decomposition.js").read_text(),
-        apply_default_css=False,
-        **options,
-    )
+    return component("decomposition", value=viewer.plain_message("empty"), look={"zero": ZERO}, **options)
 
 
 def working_message(run: str, name: str, text: str) -> str:

@@ -7,18 +7,13 @@ import html
 import gradio as gr
 
 from demo import checks, inspection, library, own
+from demo.blocks import HOUR, MODEL_WORK, PLUMBING, drop_zone, example_gallery, picked, thumbnails
 from demo.checks import plain_errors
 from demo.inspection import OWN
 from demo.viewer import plain_message, viewer
-from fmcore.images import SUFFIXES
 from fmcore.mismatch import HeatSettings, PathSettings
 
 AGGREGATORS = ["min", "mean", "median", "percentile"]
-HOUR = 3600
-# One run of a model at a time, on two cores; everything else is cheap and must not wait for it.
-QUIET = {"show_progress": "hidden", "preprocess": False}
-MODEL_WORK = {"concurrency_id": "model", "concurrency_limit": 1, **QUIET}
-PLUMBING = {"concurrency_id": "cheap", "concurrency_limit": 4, "api_visibility": "private", **QUIET}
 
 
 def build_inspect_tab(app: gr.Blocks) -> None:
@@ -43,14 +38,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
             with gr.Column(visible=first == OWN, elem_classes="own") as own_group:
                 range_hint = f"{own.FEWEST} to {own.MOST}; from {own.CALIBRATED} on with a threshold."
                 gr.HTML(f"<b>Good pictures.</b> {range_hint}", elem_classes="hint")
-                good = gr.File(
-                    file_count="multiple",
-                    file_types=list(SUFFIXES),
-                    label="Good pictures",
-                    show_label=False,
-                    height=96,
-                    elem_id="good",
-                )
+                good = drop_zone("Good pictures", "good")
                 size = gr.Radio(list(own.SIZES), value=own.SIZES[0], label="Pixels per side", elem_id="size")
                 with gr.Row():
                     fit = gr.Button("Fit", variant="primary", elem_id="fit", min_width=80)
@@ -58,27 +46,9 @@ def build_inspect_tab(app: gr.Blocks) -> None:
                 fitted = gr.HTML(elem_id="fitted", padding=True)
             with gr.Column(visible=bool(categories), elem_classes="own") as example_group:
                 gr.HTML("<b>Examples.</b> Click one to score it.", elem_classes="hint")
-                gallery = gr.Gallery(
-                    value=_thumbnails(opened),
-                    label="Examples",
-                    show_label=False,
-                    container=False,
-                    columns=5,
-                    allow_preview=False,
-                    object_fit="cover",
-                    buttons=[],
-                    interactive=False,
-                    elem_id="examples",
-                )
+                gallery = example_gallery(opened, "examples")
             gr.HTML(f"<b>Pictures to inspect.</b> At most {checks.MAX_FILES} at once.", elem_classes="hint")
-            files = gr.File(
-                file_count="multiple",
-                file_types=list(SUFFIXES),
-                label="Pictures to inspect",
-                show_label=False,
-                height=96,
-                elem_id="files",
-            )
+            files = drop_zone("Pictures to inspect", "files")
             with gr.Row():
                 score = gr.Button("Score", variant="primary", elem_id="score", min_width=80)
                 cancel = gr.Button("Cancel", elem_id="cancel", min_width=80)
@@ -105,9 +75,9 @@ def build_inspect_tab(app: gr.Blocks) -> None:
         "show_progress": "minimal",  # also says how many are waiting before
         "show_progress_on": files,
     }
-    picked = gallery.select(_picked, None, [example, files], **PLUMBING)
+    clicked = gallery.select(picked, None, [example, files], **PLUMBING)
     runs = [
-        picked.success(_run, api_visibility="private", **run),
+        clicked.success(_run, api_visibility="private", **run),
         files.upload(_run, api_visibility="undocumented", api_name="inspect", **run),
         score.click(_run, api_visibility="private", **run),
     ]
@@ -125,8 +95,11 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     fitting = fit.click(
         _fit, [good, size], [fitted, own_token], api_visibility="undocumented", api_name="fit", **MODEL_WORK
     )
-    fitting.success(_own_values, [model, own_token], setting_inputs, **PLUMBING)
-    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[fitting], **PLUMBING)
+    fitted_values = fitting.success(_own_values, [model, own_token], setting_inputs, **PLUMBING)
+    # Pictures that are there already were scored by another model: that result must not stay on the screen.
+    after_fit = fitted_values.success(_run_again, api_visibility="private", **run)
+    after_fit.success(_show_first, [tokens, *heat_inputs], shown, **PLUMBING)
+    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[fitting, after_fit], **PLUMBING)
 
     changed = [category, gallery, example_group, own_group, example, *setting_inputs]
     model.input(_model_changed, [model, own_token], changed, **PLUMBING)
@@ -168,19 +141,12 @@ def _own_values(name, own_token):
     return _values(*_info(name, own_token))
 
 
-def _thumbnails(category: str | None) -> list:
-    captions = (
-        (item, "good" if item.is_good else item.defect.replace("_", " ")) for item in library.examples(category)
-    )
-    return [(library.thumbnail(item.path), caption) for item, caption in captions]
-
-
 def _model_changed(name, own_token):
     categories = library.categories(name) if isinstance(name, str) else []
     first = library.first_category(name) if categories else None
     return [
         gr.update(choices=categories, value=first, visible=bool(categories)),
-        _thumbnails(first),
+        thumbnails(first),
         gr.update(visible=bool(categories)),
         gr.update(visible=name == OWN),
         0 if categories else None,
@@ -189,11 +155,7 @@ def _model_changed(name, own_token):
 
 
 def _category_changed(name):
-    return _thumbnails(name if isinstance(name, str) else None), 0
-
-
-def _picked(event: gr.SelectData):
-    return event.index, None
+    return thumbnails(name if isinstance(name, str) else None), 0
 
 
 @plain_errors
@@ -207,6 +169,13 @@ def _run(files, example, name, category, own_token, k, t, aggregator, percentile
         items = [inspection.example_item(name, category, example, paths)]
     for message, tokens, skipped in inspection.score_items(items, model, category, paths, heat):
         yield message or gr.skip(), tokens, inspection.skipped_text(skipped)
+
+
+def _run_again(files, *chosen):
+    if files:
+        yield from _run(files, *chosen)
+    else:
+        yield gr.skip(), gr.skip(), gr.skip()
 
 
 def _first_look():

@@ -1,5 +1,4 @@
 // Pictures of the playground: planes, landscapes and charts, drawn from what the server computed.
-const $ = (selector) => element.querySelector(selector);
 const $$ = (selector) => [...element.querySelectorAll(selector)];
 const HEAT = Uint8Array.from(atob(LOOK.heat), (c) => c.charCodeAt(0));
 const HUES = [LOOK.colours.normal, LOOK.colours.anomalous]; // of the targets A and B

@@ -4,7 +4,7 @@ const root = $(".pg");
 const slider = $(".time");
 const planes = $$(".plane canvas");
 const now = { law: "semicircle", points: [], network: null, seed: 0, tool: "target", targets: [], starts: [] };
-let scene = null, found = null, ground = null, codes = null, timer = null, training = 0, dragging = null;
+let scene = null, found = null, ground = null, codes = null, training = 0, dragging = null;
 const asked = { look: 0, scores: 0 };
 
 // ---- asking ----
@@ -292,26 +292,7 @@ function pointsChanged() {
 }
 
 // ---- controls ----
-function pause() {
-  clearInterval(timer);
-  timer = null;
-  $(".play").textContent = "▶";
-  $(".play").setAttribute("aria-label", "Play");
-}
-
-$(".play").addEventListener("click", () => {
-  if (timer) return pause();
-  if (+slider.value >= +slider.max) slider.value = 0;
-  repaint();
-  $(".play").textContent = "❚❚";
-  $(".play").setAttribute("aria-label", "Pause");
-  timer = setInterval(() => {
-    slider.value = +slider.value + 1;
-    repaint();
-    if (+slider.value >= +slider.max) pause();
-  }, Math.max(80, 3600 / (+slider.max + 1)));
-});
-slider.addEventListener("input", () => { pause(); repaint(); });
+const pause = player(slider, $(".play"), repaint, 3600);
 
 function choose(tool) {
   now.tool = tool;

@@ -1,5 +1,4 @@
 // Draws the messages of viewer.py. Moving a slider only repaints: all maps of a picture are already here.
-const $ = (selector) => element.querySelector(selector);
 const root = $(".fm");
 const picture = $(".picture canvas");
 const slider = $(".time");
@@ -10,7 +9,6 @@ const overlay = document.createElement("canvas");
 const photo = new Image();
 let shown = null; // header and arrays of the last message
 let place = null; // chosen pixel of the map, [row, column]
-let timer = null;
 let cancelled = null; // run whose late messages are to be ignored
 let latest = 0;
 
@@ -31,22 +29,6 @@ async function receive() {
   if (head.kind === "full") full(head, arrays);
   else if (head.kind === "partial" && head.run !== cancelled) partial(head, arrays);
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();
-}
-
-async function unpack(head) {
-  const packed = Uint8Array.from(atob(head.blob), (c) => c.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const buffer = await new Response(stream).arrayBuffer();
-  const types = { uint8: Uint8Array, int16: Int16Array, float16: Uint16Array, float32: Float32Array };
-  const arrays = {};
-  let offset = 0;
-  for (const [name, kind, shape] of head.arrays) {
-    const length = shape.reduce((a, b) => a * b, 1);
-    arrays[name] = new types[kind](buffer, offset, length);
-    arrays[name].shape = shape;
-    offset += Math.ceil(arrays[name].byteLength / 4) * 4;
-  }
-  return arrays;
 }
 
 function full(head, arrays) {
@@ -102,10 +84,10 @@ function repaint() {
   const ready = head.kind === "full";
   const step = ready ? +slider.value : 0;
   const last = ready ? head.times.length - 1 : 0;
-  if (ready) paint($(".now canvas"), arrays.weighted, step, opaque);
-  paint($(".running canvas"), arrays.running, step, opaque);
-  if (ready) paint($(".final canvas"), arrays.running, last, opaque);
-  paint(overlay, arrays.running, step, blended);
+  if (ready) paint($(".now canvas"), arrays.weighted, step, opaque, photo);
+  paint($(".running canvas"), arrays.running, step, opaque, photo);
+  if (ready) paint($(".final canvas"), arrays.running, last, opaque, photo);
+  paint(overlay, arrays.running, step, blended, photo);
   paintPicture();
   if (ready) {
     $(".clock").textContent = `t = ${head.times[step].toFixed(2)}`;
@@ -114,18 +96,6 @@ function repaint() {
     chart(step);
   } else $(".clock").textContent = `t = ${head.t.toFixed(2)}`;
   $(".outlined").hidden = !arrays.outline;
-}
-
-function paint(canvas, codes, index, table) {
-  const [, height, width] = codes.shape;
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  if (photo.naturalWidth) canvas.style.aspectRatio = `${photo.naturalWidth} / ${photo.naturalHeight}`;
-  const context = canvas.getContext("2d");
-  const data = context.createImageData(width, height);
-  const pixels = new Uint32Array(data.data.buffer);
-  const start = index * width * height;
-  for (let i = 0; i < pixels.length; i++) pixels[i] = table[codes[start + i]];
-  context.putImageData(data, 0, 0);
 }
 
 function paintPicture() {
@@ -189,9 +159,9 @@ function scaleBar() {
   const clipped = arrays.running.subarray((times - 1) * height * width).filter((code) => code === LOOK.over).length;
   const part = (100 * clipped) / (height * width);
   const share = clipped ? `; ${part < 0.1 ? "< 0.1" : part.toFixed(1)} % of the final map is clipped above (▸)` : "";
+  $(".bar .legend").textContent = `Weighted mismatch, ${head.scale_note}${share}.`;
   // A picture of something else is unlike the good images nearly everywhere; the map then shows no place.
-  const stranger = part > 50 ? " Most of it is unlike this category: is it the right model and category?" : "";
-  $(".bar .legend").textContent = `Weighted mismatch, ${head.scale_note}${share}.${stranger}`;
+  if (part > 50) $(".note").textContent = "Most of it is unlike this category. Another kind of object? Choose its model and category, or “My own good images”.";
 }
 
 const short = (value) => String(Number(value.toPrecision(3)));
@@ -248,26 +218,7 @@ function chart(step) {
 }
 
 // ---- controls ----
-function pause() {
-  clearInterval(timer);
-  timer = null;
-  $(".play").textContent = "▶";
-  $(".play").setAttribute("aria-label", "Play");
-}
-
-$(".play").addEventListener("click", () => {
-  if (timer) return pause();
-  if (+slider.value >= +slider.max) slider.value = 0;
-  repaint();
-  $(".play").textContent = "❚❚";
-  $(".play").setAttribute("aria-label", "Pause");
-  timer = setInterval(() => {
-    slider.value = +slider.value + 1;
-    repaint();
-    if (+slider.value >= +slider.max) pause();
-  }, Math.max(60, 2400 / (+slider.max + 1)));
-});
-slider.addEventListener("input", () => { pause(); repaint(); });
+const pause = player(slider, $(".play"), repaint, 2400);
 $(".opacity").addEventListener("input", () => { blend(); repaint(); });
 
 for (const canvas of element.querySelectorAll("figure:not(.chart) canvas")) {

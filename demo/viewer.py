@@ -11,13 +11,13 @@ import base64
 import gzip
 import io
 import json
-from pathlib import Path
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from demo.style import ACCENT, COLOURS, HEAT_BASE64
+from demo.component import component
+from demo.style import ACCENT
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 from fmcore.model import Model
 from fmcore.scoring import Verdict
@@ -29,16 +29,7 @@ LARGEST_HALF = float(np.finfo(np.float16).max)
 
 def viewer(**options) -> gr.HTML:
     """The component; its value is a message of `partial_message`, `full_message` or `plain_message`."""
-    folder = Path(__file__).parent
-    look = json.dumps({"colours": COLOURS, "accent": ACCENT, "heat": HEAT_BASE64, "over": OVER})
-    return gr.HTML(
-        value=plain_message("empty"),
-        html_template=(folder / "viewer.html").read_text(),
-        css_template=(folder / "viewer.css").read_text(),
-        js_on_load=f"const LOOK = {look};\n" + (folder / "viewer.js").read_text(),
-        apply_default_css=False,
-        **options,
-    )
+    return component("viewer", value=plain_message("empty"), look={"accent": ACCENT, "over": OVER}, **options)
 
 
 def plain_message(kind: str, **head) -> str:

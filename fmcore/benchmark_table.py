@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmcore.detection import NAMES, mean_figures
+from fmcore.metrics import TITLES
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _row(category: str, method: str, group: list[dict]) -> TableRow:
 
 def markdown(rows: list[TableRow]) -> str:
     """The table in Markdown; ``n/a`` where a figure is undefined, ``±`` half the range over seeds."""
-    heads = [name.replace("_", " ").replace("auroc", "AUROC").replace("aupro", "AUPRO") for name in NAMES]
+    heads = [TITLES[name] for name in NAMES]
     lines = [
         "| category | method | seeds | " + " | ".join(heads) + " | fit s | s/image | cost of choice |",
         "|" + "---|" * (len(NAMES) + 6),

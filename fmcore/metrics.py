@@ -9,6 +9,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+# The metrics of a detector in the order, and by the names, in which the field prints them.
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "image_f1max": "image F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "pixel_f1max": "pixel F1-max",
+    "aupro": "AUPRO at 0.3",
+}
+
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float | None:
     """Area under the exact ROC curve of ``scores`` for bool ``labels`` of the same shape, ties counted half;

@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import DATASETS, last_model
 from PIL import Image
@@ -140,6 +141,15 @@ def scrub(page, selector: str, value: int, canvas: str) -> float:
     return took
 
 
+def show_at(page, width: int, scheme: str) -> None:
+    """Make the window that of a phone or a desktop, and the visitor's preference light or dark."""
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+
+
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory) -> Path:
     """A rendered gear with a defect, which no example shows."""
@@ -248,14 +258,35 @@ def test_several_pictures_can_be_chosen_from(page, picture, tmp_path):
     assert re.search(r"1\.png: [\d.]+, (normal|anomalous)", text(page, "#results"))
 
 
+def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
+    good = [tmp_path / f"good{number}.png" for number in range(6)]
+    for number, path in enumerate(good):
+        Image.fromarray(render("gear", 200 + number, split="train").image).save(path)
+    upload_and_wait(page, picture)
+    before = text(page, ".figures")
+    page.find_element("css selector", "#model input").click()
+    until(lambda: page.find_elements("css selector", "ul[role=listbox] li"), "the list of models")
+    page.find_elements("css selector", "ul[role=listbox] li")[-1].click()
+    until(lambda: page.find_elements("css selector", "#good input[type=file]"), "the place for good pictures")
+    upload(page, *good, to="#good")
+    until(lambda: "good5" in script(page, "return document.querySelector('#good').textContent"), "the good pictures")
+    page.find_element("css selector", "#fit").click()
+    until(lambda: text(page, "#fitted").startswith("Fitted to 6 images"), "the fit")
+    until(lambda: state(page) == "ready" and text(page, ".figures") != before, "the new score")
+    assert "threshold" not in text(page, ".figures")  # six pictures are too few for one
+
+
+def test_a_picture_of_something_else_is_told_beside_the_verdict(page, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    upload_and_wait(page, tmp_path / "noise.png")
+    assert "unlike this category" in text(page, ".note") and "My own good images" in text(page, ".note")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_screen(page, tmp_path, width, scheme):
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
+    show_at(page, width, scheme)
     page.refresh()
     wait(page, "ready")
     assert script(page, "return document.documentElement.scrollWidth") <= width

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from test_app import running_app
-from test_browser import FLAGS, chromium, script, text, until
+from test_browser import FLAGS, chromium, script, show_at, text, until
 
 DRAG_MS = 150  # on two idle cores; measured 25 to 40 there
 TOLERANCE = 2  # for a machine that does other work at the same time
@@ -250,11 +250,7 @@ def test_errors_are_shown_as_a_sentence(page):
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_screen(page, tmp_path, width, scheme):
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
+    show_at(page, width, scheme)
     page.refresh()
     open_tab(page)
     assert script(page, "return document.documentElement.scrollWidth") <= width

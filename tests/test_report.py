@@ -12,12 +12,12 @@ from notebook_helpers import NOTEBOOKS
 from fmcore.errors import DataError
 from nbtools.pictures import Shown, extremes, gallery
 from nbtools.report import read_runs
-from nbtools.tables import METRICS, Cell, Table, metric_cell, metrics_table
+from nbtools.tables import TITLES, Cell, Table, metric_cell, metrics_table
 
 assert NOTEBOOKS.is_dir()
 
 RESULT = {
-    **dict.fromkeys(METRICS),
+    **dict.fromkeys(TITLES),
     "image_auroc": 0.98765,
     "intervals": {"image_auroc": [0.9, 1.0], "pixel_auroc": None},
     "n_good": 1,
@@ -68,9 +68,9 @@ def test_metrics_are_printed_in_per_cent_with_their_interval_and_undefined_ones_
     assert metric_cell(RESULT, "image_auroc") == Cell("98.8", "90.0 to 100.0")
     assert metric_cell(RESULT, "pixel_auroc") == metric_cell(RESULT, "aupro") == Cell("n/a")
     table = metrics_table({"a": RESULT}, RESULT)
-    assert [str(h) for h in table.head][1:] == list(METRICS.values()) and len(table.rows) == 2
+    assert [str(h) for h in table.head][1:] == list(TITLES.values()) and len(table.rows) == 2
     html = table._repr_html_()
-    assert html.count("98.8") == 2 and html.count("n/a") == 2 * (len(METRICS) - 1) and '<tr class="mean">' in html
+    assert html.count("98.8") == 2 and html.count("n/a") == 2 * (len(TITLES) - 1) and '<tr class="mean">' in html
     assert "98.8 90.0 to 100.0" in repr(table)
     assert "&lt;b&gt;" in Table(["<b>"], [["<b>"]])._repr_html_()
 

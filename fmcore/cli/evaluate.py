@@ -12,18 +12,9 @@ from fmcore.cli.console import notes, progress_bar
 from fmcore.cli.options import Category, Device, Given, check_device, with_settings
 from fmcore.evaluate import EvaluateSettings, mean_of, test_categories
 from fmcore.evaluate import evaluate as run_evaluate
+from fmcore.metrics import TITLES
 from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.model import load_model
-
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "aupro": "AUPRO at 0.3",
-}
 
 
 @with_settings(

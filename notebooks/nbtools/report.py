@@ -10,8 +10,9 @@ from typing import Any
 from IPython.display import HTML, Image, display
 
 from fmcore.errors import DataError
+from fmcore.metrics import TITLES
 from nbtools.execute import read_record
-from nbtools.tables import METRICS, Table
+from nbtools.tables import Table
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Runs:
     def figures(self) -> dict[str, dict]:
         """Numbers of each category for ``metrics.json``, without the list of images."""
         kept = [
-            *METRICS,
+            *TITLES,
             "intervals",
             "n_good",
             "n_defective",
@@ -104,7 +105,7 @@ class Runs:
     @staticmethod
     def summary(mean: dict | None) -> dict | None:
         """The mean's own numbers."""
-        return None if mean is None else {key: mean.get(key) for key in [*METRICS, "intervals"]}
+        return None if mean is None else {key: mean.get(key) for key in [*TITLES, "intervals"]}
 
 
 def read_runs(folder: str | Path, categories: str = "") -> Runs:

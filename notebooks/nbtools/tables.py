@@ -7,18 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from fmcore.metrics import TITLES
 from fmcore.terms import Terms
 
-# The order and names in which the field prints its metrics.
-METRICS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "image_f1max": "image F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "pixel_f1max": "pixel F1-max",
-    "aupro": "AUPRO at 0.3",
-}
 PERCENT = "In per cent; small: 95 % bootstrap interval over images."
 
 
@@ -73,10 +64,10 @@ def metric_cell(result: dict, name: str) -> Cell:
 
 def metrics_table(results: dict[str, dict], mean: dict | None = None, label: str = "category") -> Table:
     """One row per evaluation result, and the mean if given."""
-    rows = [[name, *(metric_cell(result, m) for m in METRICS)] for name, result in results.items()]
+    rows = [[name, *(metric_cell(result, m) for m in TITLES)] for name, result in results.items()]
     if mean is not None:
-        rows.append([f"mean of {len(results)}", *(metric_cell(mean, m) for m in METRICS)])
-    return Table([label, *METRICS.values()], rows, PERCENT, last_is_mean=mean is not None)
+        rows.append([f"mean of {len(results)}", *(metric_cell(mean, m) for m in TITLES)])
+    return Table([label, *TITLES.values()], rows, PERCENT, last_is_mean=mean is not None)
 
 
 def counts_table(results: dict[str, dict]) -> Table:

@@ -1,0 +1,60 @@
+// What the components of all tabs share: reading a message's arrays, painting a map, a time slider that plays.
+const $ = (selector) => element.querySelector(selector);
+
+// The arrays of a message, as packed by viewer.py: gzipped one after the other, each aligned to four bytes.
+async function unpack(head) {
+  const packed = Uint8Array.from(atob(head.blob), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const buffer = await new Response(stream).arrayBuffer();
+  const types = { uint8: Uint8Array, int16: Int16Array, float16: Uint16Array, float32: Float32Array };
+  const arrays = {};
+  let offset = 0;
+  for (const [name, kind, shape] of head.arrays) {
+    arrays[name] = new types[kind](buffer, offset, shape.reduce((a, b) => a * b, 1));
+    arrays[name].shape = shape;
+    offset += Math.ceil(arrays[name].byteLength / 4) * 4;
+  }
+  return arrays;
+}
+
+// One map of a stack of 8-bit codes, through a table of colours, in the shape of the photo it belongs to.
+function paint(canvas, codes, index, table, photo) {
+  const [, height, width] = codes.shape;
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  fit(canvas, photo);
+  const context = canvas.getContext("2d");
+  const data = context.createImageData(width, height);
+  const pixels = new Uint32Array(data.data.buffer);
+  const start = index * width * height;
+  for (let i = 0; i < pixels.length; i++) pixels[i] = table[codes[start + i]];
+  context.putImageData(data, 0, 0);
+}
+
+function fit(canvas, photo) {
+  if (photo.naturalWidth) canvas.style.aspectRatio = `${photo.naturalWidth} / ${photo.naturalHeight}`;
+}
+
+// Connects a time slider and its play button; playing all of it takes `milliseconds`. Returns what pauses it.
+function player(slider, button, repaint, milliseconds) {
+  let timer = null;
+  function pause() {
+    clearInterval(timer);
+    timer = null;
+    button.textContent = "▶";
+    button.setAttribute("aria-label", "Play");
+  }
+  button.addEventListener("click", () => {
+    if (timer) return pause();
+    if (+slider.value >= +slider.max) slider.value = 0;
+    repaint();
+    button.textContent = "❚❚";
+    button.setAttribute("aria-label", "Pause");
+    timer = setInterval(() => {
+      slider.value = +slider.value + 1;
+      repaint();
+      if (+slider.value >= +slider.max) pause();
+    }, Math.max(70, milliseconds / (+slider.max + 1)));
+  });
+  slider.addEventListener("input", () => { pause(); repaint(); });
+  return pause;
+}

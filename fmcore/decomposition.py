@@ -76,6 +76,14 @@ class DecompositionStep:
     posterior: Term | None
 
     @property
+    def posterior_gain(self) -> float | None:
+        """How many times fewer draws ``posterior`` needs for the error of ``denoising``: the ratio of their variances,
+        infinite where the closed form varies not at all (a Gaussian q); None without ``posterior``."""
+        if self.posterior is None:
+            return None
+        return (self.denoising.error / self.posterior.error) ** 2 if self.posterior.error else math.inf
+
+    @property
     def fisher_divergence(self) -> float:
         """``E ||grad log p_t - grad log q_t||^2 = (t / (1 - t))^2 fisher``, for exact fields."""
         return (self.t / (1 - self.t)) ** 2 * self.fisher.value

@@ -176,7 +176,7 @@ def test_an_inexact_test_field_shows_up_in_the_cross_term():
     for step in decompose(p, lambda x, t: q(x, t) + c, SETTINGS, samples=samples):
         t = step.t
         mean_gap = (2 * t - 1) / ((1 - t) ** 2 + t**2) * t - 1  # v_p is linear, and E[X_t] = t, E[v_q] = 1
-        assert step.posterior is None
+        assert step.posterior is None and step.posterior_gain is None
         assert abs(step.cross.value - 2 * c * (mean_gap - c)) < 3 * step.cross.error
         assert abs(step.cross.value) > 6 * step.cross.error
         total = step.denoising.value + step.fisher.value + step.cross.value
@@ -192,6 +192,14 @@ def test_errors_are_those_of_repeated_runs():
             terms = [getattr(run[index], name) for run in runs]
             spread = np.std([term.value for term in terms])
             assert spread == pytest.approx(np.mean([term.error for term in terms]), rel=0.25, abs=1e-6)
+
+
+def test_gain_of_the_closed_form_posterior_is_that_of_repeated_runs():
+    p, q = three_clusters(), semicircle()
+    runs = [next(decompose(p, q, DecompositionSettings(samples=200, times=2, seed=s))) for s in range(200)]
+    spread = {name: np.var([getattr(run, name).value for run in runs]) for name in ("denoising", "posterior")}
+    gain = np.median([run.posterior_gain for run in runs])
+    assert gain == pytest.approx(spread["denoising"] / spread["posterior"], rel=0.35) and gain > 3
 
 
 def test_data_and_noise_are_independent_draws():

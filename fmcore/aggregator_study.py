@@ -28,9 +28,10 @@ from fmcore.estimator_study import repeat_seeds
 from fmcore.expected_mismatch import expected_mismatch
 from fmcore.fields.gaussian import GaussianField
 from fmcore.mismatch import Aggregator, HeatSettings, VelocityField, aggregate_paths
-from fmcore.noise import NoiseKind, path_noise
+from fmcore.noise import NoiseKind
 from fmcore.path import interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 
 class AggregatorSettings(Settings):
@@ -115,14 +116,14 @@ def _steps(field: VelocityField, image: Tensor, settings: AggregatorSettings) ->
     }
     shape = tuple(image.shape)
     first, *seeds = repeat_seeds(settings.seed, settings.repeats + 1)
-    reference = path_noise("independent", settings.reference, shape, first)
+    reference = source_noise(field, "independent", settings.reference, shape, first)
     for t in settings.times:
         many = _maps(field, image, reference, t)
         expected, error = _expectation(field, image, t, many)
         limits = {name: _limit(field, name, settings.percentile, many, expected) for name in heats}
         points = []
         for count in settings.paths:
-            drawn = [_maps(field, image, path_noise(settings.noise, count, shape, seed), t) for seed in seeds]
+            drawn = [_maps(field, image, source_noise(field, settings.noise, count, shape, seed), t) for seed in seeds]
             for name, heat in heats.items():
                 values = np.stack([aggregate_paths(maps, heat) for maps in drawn])
                 mean, means = float(values.mean()), values.mean((1, 2))

@@ -35,6 +35,7 @@ from fmcore.fields.exact import ExactField
 from fmcore.mismatch import VelocityField
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_of
 
 
 class DecompositionSettings(Settings):
@@ -105,10 +106,13 @@ def decompose(
         `DecompositionStep` for each of the T interior times, in ascending order.
 
     Raises:
-        SettingsError: for no samples and a q that is no `ExactField`, which can't be drawn from.
+        SettingsError: for no samples and a q that is no `ExactField`, which can't be drawn from; for a field of
+            another source than white noise.
         DataError: for fewer than two samples, samples that are not finite floats, or a field whose velocity has
             another shape than its state.
     """
+    if {source_of(p), source_of(q)} != {"white"}:
+        raise SettingsError("The decomposition holds for white noise: fit the field with source 'white'.")
     # One generator for both: with one each, of the same seed, a Gaussian q would draw its data from the noise.
     generator = torch.Generator().manual_seed(settings.seed)
     data = _draw(q, settings, generator) if samples is None else samples

@@ -27,8 +27,9 @@ from torch import Tensor
 from fmcore.fields.exact import Covariance, state_variance
 from fmcore.fields.gaussian import GaussianField
 from fmcore.mismatch import VelocityField
-from fmcore.path import draw_noise, interpolate
+from fmcore.path import interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 
 class ExpectedSettings(Settings):
@@ -74,7 +75,7 @@ def expected_maps(
         maps = np.stack([expected_mismatch(field, image, t) for t in nodes])
         return {r: _exact(np.tensordot(weights * nodes**r, maps, 1)) for r in exponents}
     sums = {r: np.zeros((2, *_as_map(image[None])[0].shape)) for r in exponents}
-    noise = draw_noise(settings.draws, tuple(image.shape), settings.seed)
+    noise = source_noise(field, "independent", settings.draws, tuple(image.shape), settings.seed)
     for x0 in noise.split(settings.chunk):
         paths = _integrated(field, image, x0.to(image.device), nodes, weights, exponents)
         for r, values in paths.items():

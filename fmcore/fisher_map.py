@@ -25,8 +25,9 @@ from fmcore.errors import DataError, ImageError
 from fmcore.images import read_mask, read_picture, resize_map
 from fmcore.metrics import auroc
 from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, VelocityField, image_score
-from fmcore.path import draw_noise, interior_times, interpolate
+from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 KINDS = ("mismatch", "fisher")
 
@@ -119,7 +120,7 @@ def fisher_steps(
 
     The mismatch is bit for bit that of `fmcore.mismatch.mismatch_steps` with the same settings and chunk.
     """
-    noise = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
+    noise = source_noise(p, "independent", settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
     for index, t in enumerate(interior_times(settings.times)):
         parts: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}
         with torch.inference_mode():

@@ -27,6 +27,7 @@ from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField,
 from fmcore.model import Model, ModelInfo
 from fmcore.run_plan import fingerprint, make_or_resume_plan
 from fmcore.settings import Settings
+from fmcore.source import SourceField, SourceKind, whiten
 from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
 
 FEWEST = 3  # two to fit a Gaussian field, one held out
@@ -42,6 +43,12 @@ class FitSettings(Settings):
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes")
     start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
+    source: Literal["auto", "white", "natural"] = Field(
+        "auto", description="noise at t = 0; auto: natural for a unet, white for a gaussian; the paper: white"
+    )
+    defects: float = Field(
+        0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"
+    )
     components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
     least_gain: float = Field(0.0, ge=0, lt=1, description="least share of the rest a component must explain")
     widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
@@ -53,7 +60,7 @@ class FitSettings(Settings):
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
     paths: PathSettings = PathSettings()
-    heat: HeatSettings = HeatSettings()
+    heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
 
     @field_validator("widths")
     @classmethod
@@ -61,6 +68,11 @@ class FitSettings(Settings):
         if any(width > 128 and width % 64 for width in widths):
             raise ValueError("A width above 128 must be a multiple of 64")
         return widths
+
+    @property
+    def noise_source(self) -> SourceKind:
+        """The source meant by ``auto``."""
+        return self.source if self.source != "auto" else "natural" if self.field == "unet" else "white"
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,7 @@ def fit(
     device: str = "cpu",
     folder: str | Path | None = None,
     team: Team = ALONE,
+    held_out: dict[str, Tensor] | None = None,
 ) -> Iterator[FitRecord]:
     """Fit fields to the good images of each category and calibrate them on held-out ones.
 
@@ -91,6 +104,8 @@ def fit(
     Args:
         images: by category ``(N, C, size, size)`` in [-1, 1], at least three each.
         folder: where an unfinished network run is kept, and resumed from.
+        held_out: by category, good images to calibrate a network on, shaped alike; it then trains on all of
+            ``images``. None: some of these are set aside.
         team: processes that share the training and calibration of a network; all call this alike, get the
             same records and stop after the same one. Only the main process writes.
 
@@ -106,7 +121,7 @@ def fit(
     if settings.field == "gaussian":
         yield from _fit_gaussians(images, settings, device)
     else:
-        yield from _fit_network(images, settings, device, Path(folder) if folder is not None else None, team)
+        yield from _fit_network(images, settings, device, Path(folder) if folder is not None else None, team, held_out)
 
 
 def held_out_count(count: int, false_alarm_rate: float) -> int:
@@ -135,7 +150,8 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
 
 
 def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
-    return fit_gaussian(images, components=settings.components, least_gain=settings.least_gain, seed=settings.seed)
+    whitened = whiten(settings.noise_source, images)
+    return fit_gaussian(whitened, components=settings.components, least_gain=settings.least_gain, seed=settings.seed)
 
 
 def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Iterator[tuple[Tensor, GaussianField]]:
@@ -151,13 +167,21 @@ def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Itera
 
 
 def _fit_network(
-    images: dict[str, Tensor], settings: FitSettings, device: str, folder: Path | None, team: Team
+    images: dict[str, Tensor],
+    settings: FitSettings,
+    device: str,
+    folder: Path | None,
+    team: Team,
+    held_out: dict[str, Tensor] | None,
 ) -> Iterator[FitRecord]:
     train_parts, held_parts, gaussians = {}, {}, []
     for index, (name, batch) in enumerate(images.items()):
-        order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
-        held = held_out_count(len(batch), settings.false_alarm_rate)
-        held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
+        if held_out is not None:
+            held_parts[name], train_parts[name] = held_out[name], batch
+        else:
+            order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
+            held = held_out_count(len(batch), settings.false_alarm_rate)
+            held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
         yield FitRecord("gaussian", index + 1, len(images))
@@ -175,11 +199,11 @@ def _fit_network(
     adopt_average(state)
 
     calibrations, done = {}, 0
-    scored = {name: held_out[: settings.calibration_images] for name, held_out in held_parts.items()}
+    scored = {name: held[: settings.calibration_images] for name, held in held_parts.items()}
     total = sum(map(len, scored.values()))
-    for index, (name, held_out) in enumerate(scored.items()):
+    for index, (name, held) in enumerate(scored.items()):
         reduced = []
-        for mismatch in _reduced(network.conditioned(index), held_out, settings, device, team):
+        for mismatch in _reduced(network.conditioned(index), held, settings, device, team):
             reduced.append(mismatch)
             yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
@@ -208,6 +232,7 @@ def _reduced(
 ) -> Iterator[Mismatch]:
     """The mismatch of each image, already aggregated over paths, as one path: what calibration needs, a K-th of
     the memory. The images ``(n, C, H, W)`` are scored a team's size at a time, one by each process."""
+    field = SourceField(field, settings.noise_source) if settings.noise_source != "white" else field
     for first in range(0, len(images), team.size):
         mine = images[min(first + team.rank, len(images) - 1)].to(device)
         full = Mismatch.collect(mismatch_steps(field, mine, settings.paths))
@@ -232,6 +257,7 @@ def _model(
         categories=tuple(images),
         paths=settings.paths,
         heat=settings.heat,
+        source=settings.noise_source,
         thresholds={name: c.threshold for name, c in calibrations.items()},
         notes={name: c.reason for name, c in calibrations.items() if c.reason},
         unet=network.settings if network is not None else None,

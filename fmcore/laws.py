@@ -107,14 +107,15 @@ def gaussian_law(images: Tensor, *, components: int = 100, seed: int = 0) -> Law
 
 def network_law(images: Tensor, settings: FitSettings, *, device: str = "cpu") -> Iterator[LawRecord]:
     """The mix ``(N, C, size, size)`` as seen by a network trained on it with ``settings``; some pictures are
-    held out of the training, as always in `fmcore.fitting.fit`.
+    held out of the training, as always in `fmcore.fitting.fit`. Always from white noise and without synthetic
+    defects: the decomposition needs the velocity field of the mix itself.
 
     Raises:
         DataError: for fewer than three pictures. TrainingError: if the loss is no longer finite.
     """
     if len(images) < FEWEST:
         raise DataError(f"A network needs at least {FEWEST} pictures of the mix, but {len(images)} are given.")
-    plan = settings.replace(field="unet", size=images.shape[-1], calibration_images=1)
+    plan = settings.replace(field="unet", size=images.shape[-1], calibration_images=1, source="white", defects=0.0)
     with closing(fit({MIX: images}, plan, device=device)) as records:
         for record in records:
             law = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from fmcore.noise import NoiseKind, path_noise
+from fmcore.noise import NoiseKind
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 VelocityField = Callable[[Tensor, float | Tensor], Tensor]
 Aggregator = Literal["min", "mean", "median", "percentile"]
@@ -42,6 +43,11 @@ class HeatSettings(Settings):
     percentile: float = Field(0.25, gt=0, le=1, description="alpha of the percentile aggregator")
     exponent: float = Field(2.0, ge=0, le=8, description="r of the time weight t^r")
     smoothing: float = Field(2.0, ge=0, le=16, description="Gaussian blur of the map, sigma in model pixels")
+
+    @classmethod
+    def for_size(cls, size: int, **given: Any) -> HeatSettings:
+        """The recommended settings for maps of ``size`` pixels, some replaced: a blur of 1/32 of the width."""
+        return cls.parse(**{"smoothing": min(size / 32, 16.0)} | given)
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def mismatch_steps(
     """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2).
 
     Args:
-        field: any ``(x, t) -> v``, on the device of ``image``.
+        field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
         image: one test image ``y`` ``(C, H, W)`` in [-1, 1]. Images are scored one by one so that a
             score never depends, to the last bit, on which other images were in the batch.
         chunk: paths per call of the field; memory is that of ``chunk`` states and the field's
@@ -104,7 +110,8 @@ def mismatch_steps(
     Yields:
         `MismatchStep` for each of the T interior times, in ascending order.
     """
-    noise = path_noise(settings.noise, settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
+    shape = tuple(image.shape)
+    noise = source_noise(field, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device)
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.

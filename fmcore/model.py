@@ -25,6 +25,7 @@ from fmcore.fields.gaussian import GaussianField
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.mismatch import HeatSettings, PathSettings, VelocityField
 from fmcore.settings import Settings
+from fmcore.source import SourceField, SourceKind
 
 FILE = "model.json"
 SHARD_BYTES = 9_000_000
@@ -42,6 +43,7 @@ class ModelInfo(Settings):
     heat: HeatSettings = HeatSettings()
     thresholds: dict[str, Threshold | None] = {}
     notes: dict[str, str] = Field({}, description="by category, why there is no threshold")
+    source: SourceKind = "white"
     unet: UNetSettings | None = None
     training: dict = Field({}, description="what was trained on what, for how long")
     versions: dict[str, str] = {}
@@ -50,7 +52,9 @@ class ModelInfo(Settings):
 
 @dataclass(frozen=True)
 class Model:
-    """Fields of all categories: one `GaussianField` per category, and a `VelocityUNet` where it was learned."""
+    """Fields of all categories: one `GaussianField` per category, and a `VelocityUNet` where it was learned.
+
+    With another source than white noise these are fields of whitened images; `field` maps them back."""
 
     info: ModelInfo
     gaussians: tuple[GaussianField, ...]
@@ -74,7 +78,8 @@ class Model:
     def field(self, category: str | None = None) -> VelocityField:
         """The velocity field ``(x, t) -> v`` of a category."""
         index = self.info.categories.index(self.category(category))
-        return self.network.conditioned(index) if self.network is not None else self.gaussians[index]
+        field = self.network.conditioned(index) if self.network is not None else self.gaussians[index]
+        return field if self.info.source == "white" else SourceField(field, self.info.source)
 
     @property
     def device(self) -> torch.device:

@@ -58,6 +58,8 @@ def make_or_resume_plan(
         batch=settings.batch,
         learning_rate=settings.learning_rate,
         time_power=settings.time_power,
+        source=settings.noise_source,
+        defects=settings.defects,
         seed=settings.seed,
         precision=_precision(settings, next(network.parameters()).device),
         save_every=settings.save_every,

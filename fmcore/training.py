@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fmcore import checkpoint
+from fmcore.defect_training import spoil
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import SettingsError, TrainingError
 from fmcore.fields.unet import VelocityUNet
 from fmcore.path import interpolate
 from fmcore.settings import Settings
+from fmcore.source import SourceKind, whiten
 
 TIME_BINS = 10
 MOST_STEPS = 10_000_000
@@ -45,6 +47,8 @@ class TrainSettings(Settings):
     warmup: int = Field(100, ge=0, description="steps of linear warm-up; a cosine to zero follows")
     weight_decay: float = Field(0.01, ge=0)
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density proportional to t^power")
+    source: SourceKind = Field("white", description="law of x0, see `fmcore.source`; the network sees whitened images")
+    defects: float = Field(0.0, ge=0, le=1, description="share of a batch shown with a synthetic defect")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.998, ge=0, lt=1, description="final decay of the moving average of weights")
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -130,7 +134,11 @@ def train(
             group["lr"] = learning_rate(step, settings)
         chosen, t, x0 = _draw(len(images), tuple(images.shape[1:]), settings, step)
         mine = chosen[part]
-        losses = objective(x0[part].to(device), images[mine].to(device), t[part].to(device), labels[mine].to(device))
+        x1 = seen = whiten(settings.source, images[mine].to(device))
+        if settings.defects:
+            spoilt = spoil(images, chosen, settings.defects, settings.seed * 1_000_003 + step, part)
+            seen = whiten(settings.source, spoilt.to(device))
+        losses = objective(x0[part].to(device), x1, t[part].to(device), labels[mine].to(device), seen)
         every_loss = team.whole(losses.detach(), settings.batch)
         _require_finite("loss", value := float(every_loss.mean()), step, settings)
         state.optimizer.zero_grad(set_to_none=True)
@@ -163,11 +171,23 @@ def train(
 
 
 def loss_per_image(
-    network: VelocityUNet, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, precision: str = "float32"
+    network: VelocityUNet,
+    x0: Tensor,
+    x1: Tensor,
+    t: Tensor,
+    labels: Tensor,
+    seen: Tensor | None = None,
+    precision: str = "float32",
 ) -> Tensor:
     """Eq. 1 per image ``(B,)``: mean squared velocity error over pixels and channels, in units of ``s(t)^2``
-    where the network starts from a Gaussian field."""
-    x, u = interpolate(x0, x1, t), x1 - x0
+    where the network starts from a Gaussian field.
+
+    ``seen`` is ``x1`` (None) or a defective copy of it (`fmcore.defect_training`). At a defect the velocity of the
+    start is off by up to ``d = (x1 - seen) / (1 - t)``, near t = 1 by so much that nothing else would count: the
+    loss of such an image is divided by ``1 + |d|^2``, the mean square in the same units.
+    """
+    seen = x1 if seen is None else seen
+    x, u, scale = interpolate(x0, seen, t), x1 - x0, torch.ones_like(t)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         if network.settings.start == "none":
             error = network.core(x, t, labels).float() - u
@@ -175,7 +195,8 @@ def loss_per_image(
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 start, scale, inputs = network.prepare(x, t, labels)
             error = network.residual(inputs, t, labels) - (u - start) / scale[:, None, None, None]
-    return error.square().flatten(1).mean(1)
+    off = (x1 - seen).square().flatten(1).mean(1) / ((1 - t) * scale).square().clamp_min(1e-12)
+    return error.square().flatten(1).mean(1) / (1 + off)
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -201,8 +222,8 @@ class _Objective(nn.Module):
         self.core = network.core
         self._loss = lambda *batch: loss_per_image(network, *batch, precision)
 
-    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        return self._loss(x0, x1, t, labels)
+    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+        return self._loss(x0, x1, t, labels, seen)
 
 
 def _require_finite(name: str, value: float, step: int, settings: TrainSettings) -> None:

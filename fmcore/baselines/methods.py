@@ -37,8 +37,18 @@ from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_step
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
+from fmcore.source import SourceField, whiten
 
-FIELDS = ("gaussian", "patch", "patch-mixture", "stationary", "unet")
+CLOSED = ("gaussian", "gaussian-natural", "patch", "patch-mixture", "stationary")
+# What each network differs in from the recommended recipe; the last is the paper's.
+NETWORKS: dict[str, dict] = {
+    "unet": {},
+    "unet-white": {"source": "white"},
+    "unet-no-defects": {"defects": 0.0},
+    "unet-white-no-defects": {"source": "white", "defects": 0.0},
+    "unet-plain": {"start": "none", "time_power": 0.0, "source": "white", "defects": 0.0},
+}
+FIELDS = (*CLOSED, *NETWORKS)
 ON_FIELDS = ("mismatch", "normalised", "reconstruction", "one-step", "time-reversed")
 ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
 
@@ -83,7 +93,8 @@ class Workshop:
 
     Args:
         train: ``(N, C, H, H)`` normal images in [-1, 1] that methods are fitted to.
-        held: held-out normal images, from which only the denoising floor of ``normalised`` is taken.
+        held: held-out normal images, from which only the denoising floor of ``normalised`` and the threshold of a
+            network are taken.
         folder: where a trained network is kept, and found again by a later run; None: nowhere.
     """
 
@@ -153,11 +164,15 @@ class Workshop:
         training = train_autoencoder(self.train, AutoencoderSettings.parse(objective=objective), budget)
         return AutoencoderDetector((yield from _last(name, training)))
 
+    def _natural_gaussian(self) -> VelocityField:
+        return SourceField(fit_gaussian(whiten("natural", self.train), seed=self.settings.seed), "natural")
+
     def _fit_field(self, name: str) -> Iterator[BuildRecord]:
         """Returns the field and, for a network trained earlier, the seconds that took (0: take the time yourself)."""
         s = self.settings
         closed: dict[str, Callable] = {
             "gaussian": lambda: fit_gaussian(self.train, seed=s.seed),
+            "gaussian-natural": self._natural_gaussian,
             "patch": lambda: fit_patch_gaussian(self.train, patch=s.patch),
             "patch-mixture": lambda: PatchMixtureField(self.train, patch=max(1, s.patch // 2)),
             "stationary": lambda: fit_stationary(self.train),
@@ -176,9 +191,10 @@ class Workshop:
                 steps=s.steps,
                 seed=s.seed,
                 paths=PathSettings.parse(paths=s.paths, times=s.times),
+                **NETWORKS[name],
             )
             model = None
-            for record in fit({self.category: self.train}, wanted, folder=folder):
+            for record in fit({self.category: self.train}, wanted, folder=folder, held_out={self.category: self.held}):
                 model = record.model
                 yield BuildRecord(f"{name} {record.stage}", record.done, record.total)
             if folder is not None:

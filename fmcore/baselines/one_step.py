@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fmcore.baselines.detector import Detector, squared_error
 from fmcore.mismatch import VelocityField
-from fmcore.path import draw_noise, interpolate
+from fmcore.path import interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 
 class OneStepSettings(Settings):
@@ -34,7 +35,7 @@ class OneStepDetector(Detector):
 
     def maps(self, image: Tensor) -> dict[str, np.ndarray]:
         s = self.settings
-        noise = draw_noise(s.paths, tuple(image.shape), s.noise_seed).to(image.device)
+        noise = source_noise(self.field, "independent", s.paths, tuple(image.shape), s.noise_seed).to(image.device)
         found = {}
         for t in s.times:
             total = np.zeros(tuple(image.shape[1:]), dtype=np.float64)

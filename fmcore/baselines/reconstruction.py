@@ -16,8 +16,9 @@ from torch import Tensor
 from fmcore.baselines.detector import Detector, squared_error
 from fmcore.baselines.ode import integrate
 from fmcore.mismatch import VelocityField
-from fmcore.path import draw_noise, interpolate
+from fmcore.path import interpolate
 from fmcore.settings import Settings
+from fmcore.source import source_noise
 
 
 class ReconstructionSettings(Settings):
@@ -42,7 +43,7 @@ class ReconstructionDetector(Detector):
     def reconstruct(self, image: Tensor, start: float) -> Tensor:
         """Reconstructions ``(K, C, H, W)`` of an image ``(C, H, W)``."""
         s = self.settings
-        noise = draw_noise(s.paths, tuple(image.shape), s.noise_seed).to(image.device)
+        noise = source_noise(self.field, "independent", s.paths, tuple(image.shape), s.noise_seed).to(image.device)
         return integrate(self.field, interpolate(noise, image, start), start, 1.0, steps=s.steps, method=s.method)
 
     @property

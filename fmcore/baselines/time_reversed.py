@@ -18,6 +18,7 @@ from fmcore.baselines.detector import Detector, squared_error
 from fmcore.baselines.ode import integrate
 from fmcore.mismatch import VelocityField
 from fmcore.settings import Settings
+from fmcore.source import source_of, whiten
 
 
 class TimeReversedSettings(Settings):
@@ -39,7 +40,8 @@ class TimeReversedDetector(Detector):
         found = {}
         for steps in s.steps:
             noise = integrate(self.field, image[None], s.start, 0.0, steps=steps, method=s.method)
-            found[f"steps={steps}"] = squared_error(noise, noise * 0)
+            white = whiten(source_of(self.field), noise)
+            found[f"steps={steps}"] = squared_error(white, white * 0)
         return found
 
     @property

@@ -24,6 +24,7 @@ HELP = {
     "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
     "start": "gaussian; none: the paper's plain network, which predicts v",
     "batch": "images per training step",
+    "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",
     "seed": "seed of all randomness",
 }
@@ -51,7 +52,8 @@ def fit(
     """
     small = {"size": 64} if options.get("field") == "gaussian" else {}
     options |= {} if widths is None else {"widths": _numbers("widths", widths)}
-    settings = FitSettings.parse(**small | options, paths=PathSettings.parse(**paths), heat=HeatSettings.parse(**heat))
+    settings = FitSettings.parse(**small | options, paths=PathSettings.parse(**paths))
+    settings = settings.replace(heat=HeatSettings.for_size(settings.size, **heat))
     check_folder(out)
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")

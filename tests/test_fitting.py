@@ -18,6 +18,8 @@ from fmcore.metrics import auroc
 from fmcore.mismatch import Mismatch, image_score, mismatch_steps
 from fmcore.run_plan import RUN_FILE
 from fmcore.scoring import score_picture
+from fmcore.source import source_of
+from fmcore.training import train
 
 UNET = {"field": "unet", "steps": 4, "batch": 2, "widths": (16, 32)}
 
@@ -219,3 +221,42 @@ def test_fitting_leaves_the_global_generator_alone(blobs):
     torch.manual_seed(0)
     run({"a": blobs})
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize(("field", "source"), [("unet", "natural"), ("gaussian", "white")])
+def test_automatic_source_depends_on_the_field_and_is_kept_with_the_model(blobs, field, source):
+    model = last_model({"a": blobs}, **(UNET if field == "unet" else {"field": "gaussian"}))
+    assert model.info.source == source and source_of(model.field()) == source
+    assert model.info.heat.smoothing == SIZE / 32
+
+
+@pytest.mark.parametrize("field", ["gaussian", "unet"])
+def test_threshold_of_another_source_is_that_of_the_field_which_scores(blobs, field):
+    """The held-out scores behind the threshold must come from the field that is saved, mapped back to pixels."""
+    options = UNET if field == "unet" else {"field": "gaussian"}
+    natural = last_model({"a": blobs}, **options, source="natural", false_alarm_rate=0.3)
+    white = last_model({"a": blobs}, **options, source="white", false_alarm_rate=0.3)
+    scores = [score_picture(natural, Picture(draw_blob(seed)[0])).score for seed in range(700, 712)]
+    threshold = natural.info.thresholds["a"].value
+    assert threshold != white.info.thresholds["a"].value
+    assert min(scores) / 3 < threshold < 3 * max(scores)
+
+
+def test_given_held_out_images_leave_all_others_to_training(blobs, monkeypatch):
+    pools = []
+    monkeypatch.setattr(
+        "fmcore.fitting.train", lambda s, pool, *rest, **more: pools.append(pool) or train(s, pool, *rest, **more)
+    )
+    held = blobs[:3]
+    records = list(fit({"a": blobs[3:]}, settings_of(), held_out={"a": held}))
+    assert torch.equal(pools[0], blobs[3:])
+    assert [r.total for r in records if r.stage == "calibration"] == [3, 3, 3]
+
+
+def test_defects_and_source_reach_the_training(tmp_path, blobs):
+    plain = last_model({"a": blobs}, **UNET, source="white", defects=0.0)
+    for changes in ({"source": "natural", "defects": 0.0}, {"source": "white", "defects": 0.5}):
+        other = last_model({"a": blobs}, **UNET, **changes)
+        assert not torch.equal(plain.network.core.head.weight, other.network.core.head.weight), changes
+        assert other.info.training["train"]["source"] == changes["source"]
+        assert other.info.training["train"]["defects"] == changes["defects"]

@@ -230,3 +230,11 @@ def test_a_smaller_model_leaves_no_weights_of_a_larger_one(folder, gaussian_mode
     (folder / "weights-07.safetensors").write_bytes(b"old")
     save_model(folder, gaussian_model)
     assert sorted(p.name for p in folder.glob("weights-*")) == sorted(read_info(folder).files)
+
+
+def test_model_without_a_source_is_one_of_white_noise(folder):
+    """Models saved before there were others."""
+    info = json.loads((folder / FILE).read_text())
+    assert info.pop("source") == "white"
+    (folder / FILE).write_text(json.dumps(info))
+    assert load_model(folder).info.source == "white"

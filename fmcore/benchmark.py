@@ -138,6 +138,23 @@ def benchmark(categories: list[Category], settings: BenchmarkSettings, folder: s
                         yield BenchmarkRecord(category.name, method, seed, record.stage, record.done, record.total)
 
 
+def read_results(folder: str | Path) -> list[dict]:
+    """Every result in a folder of the benchmark, by category, method and seed.
+
+    Raises:
+        DataError: if there is none, or one is damaged or of other settings than the first.
+    """
+    paths = sorted(Path(folder).glob("*/*-seed*.json"))
+    if not paths:
+        raise DataError(f"'{folder}' holds no result of the benchmark: give the folder that was its --out.")
+    try:
+        shared = json.loads(paths[0].read_text())["settings"]
+    except (ValueError, KeyError, TypeError, OSError):
+        shared = {}
+    results = [_finished(path, shared) for path in paths]
+    return sorted(results, key=lambda r: (r["category"], r["method"], r["seed"]))
+
+
 def result_path(folder: Path, category: str, method: str, seed: int) -> Path:
     """Where the result of one (category, method, seed) lies."""
     return folder / category / f"{method.replace(':', '-on-')}-seed{seed}.json"

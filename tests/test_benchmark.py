@@ -12,7 +12,7 @@ from conftest import assert_one_sentence, blob_tensors, dataset, run_cli, write_
 from fmcore.baselines import Detector, MahalanobisDetector
 from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, method_names
 from fmcore.baselines.selection import SettingsTable, best, criterion, measure_settings, split_images
-from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories, result_path
+from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories, read_results, result_path
 from fmcore.benchmark_table import make_table, markdown
 from fmcore.detection import NAMES
 from fmcore.errors import DataError, SettingsError
@@ -207,6 +207,20 @@ def test_the_command_prints_the_table_and_goes_on(category_folder, tmp_path):
     wrong = run_cli("benchmark", category_folder, "--out", tmp_path / "out", "--methods", "nearst")
     assert wrong.returncode == 2
     assert_one_sentence(wrong.stderr.splitlines()[-1], "nearest")
+
+
+def test_results_are_read_back_and_damaged_or_missing_ones_refused(categories, tmp_path):
+    made = results_of(categories, tmp_path, methods=("nearest", "mahalanobis"), seeds=(0,))
+    read = read_results(tmp_path)
+    assert [(r["category"], r["method"]) for r in read] == sorted((r["category"], r["method"]) for r in made)
+    assert {r["image_auroc"] for r in read} == {r["image_auroc"] for r in made}
+    with pytest.raises(DataError) as error:
+        read_results(tmp_path / "nothing")
+    assert_one_sentence(error.value, "no result")
+    result_path(tmp_path, read[0]["category"], read[0]["method"], 0).write_text("{")
+    with pytest.raises(DataError) as error:
+        read_results(tmp_path)
+    assert_one_sentence(error.value, "damaged")
 
 
 def test_it_runs_on_real_images(tmp_path):

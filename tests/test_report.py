@@ -9,10 +9,11 @@ import pytest
 from conftest import assert_one_sentence
 from notebook_helpers import NOTEBOOKS
 
+from fmcore.benchmark import result_path
 from fmcore.errors import DataError
 from nbtools.pictures import Shown, extremes, gallery
 from nbtools.report import read_runs
-from nbtools.tables import TITLES, Cell, Table, metric_cell, metrics_table
+from nbtools.tables import TITLES, Cell, Table, methods_table, metric_cell, metrics_table
 
 assert NOTEBOOKS.is_dir()
 
@@ -99,3 +100,23 @@ def test_the_true_outline_is_a_thin_line_on_picture_and_map_of_one_scale():
     assert {m.get_clim() for m in maps} == {(0.0, 2.0)}
     outlines = [c for a in images for c in a.collections]
     assert len(outlines) == 2 and all(c.get_linewidths().max() < 2 and c.filled is False for c in outlines)
+
+
+def test_other_methods_are_shown_with_spread_and_interval_or_said_to_be_absent(tmp_path):
+    assert "benchmark" in methods_table("")
+    for seed, value in enumerate((0.9, 0.94)):
+        result = {
+            **dict.fromkeys(TITLES),
+            "image_auroc": value,
+            "intervals": {"image_auroc": [0.85, 0.99]},
+            **{"category": "gear", "method": "nearest", "seed": seed, "settings": {"size": 32}},
+            **{"fit_seconds": 90.0, "seconds_per_image": 0.1, "cost_of_choice": 0.01},
+        }
+        path = result_path(tmp_path, "gear", "nearest", seed)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result))
+    table = methods_table(str(tmp_path))
+    (row,) = table.rows
+    assert row[:3] == ["gear", "nearest", 2] and row[-1] == "1.5"
+    assert row[3] == Cell("92.0 ± 2.0", "85.0 to 99.0") and row[4] == Cell("n/a")
+    assert "92.0 ± 2.0" in table._repr_html_()

@@ -16,6 +16,8 @@ What is notable in it:
 - Its input is the whitened state beside the Gaussian field's estimate of the clean image: of unit scale at
   every t, where the raw state hides what matters (a few per cent of it at large t).
 - With ``start="none"`` it is the plain recipe of the paper: a U-Net that predicts v.
+
+It lives on whitened images where its source is not white noise; `fmcore.model` maps it back.
 """
 
 from __future__ import annotations

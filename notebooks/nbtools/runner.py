@@ -19,7 +19,7 @@ from nbtools.parameters import check_ranges, parse_parameters
 from nbtools.provenance import folder_fingerprint, notebook_hash, source_hash, versions
 
 RENDERED = ("gear", "brick")  # categories of a report without data
-FOLDERS = ("data", "model", "runs", "out")  # parameters that are paths
+FOLDERS = ("data", "model", "runs", "benchmark", "out")  # parameters that are paths
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def plan(request: Request, progress: Callable[[CheckRecord], None] = lambda reco
     own["runs"] = str(request.out / "categories")
     own["categories"] = ",".join(folders)
     # Its data are the runs, whose own records hold the fingerprints.
-    job = _job(summary, request.out, own, fingerprint=())
+    job = _job(summary, request.out, own, fingerprint=("benchmark",))
     return Plan(request, jobs, replace(job, notes=skipped), skipped)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from fmcore.benchmark import read_results
+from fmcore.benchmark_table import TableRow, make_table
 from fmcore.metrics import TITLES
 from fmcore.terms import Terms
 
@@ -87,6 +89,31 @@ def counts_table(results: dict[str, dict]) -> Table:
         for name, r in results.items()
     ]
     return Table(head, rows, "Test images; verdicts at the threshold from held-out good training images.")
+
+
+def methods_table(folder: str) -> Table | str:
+    """The results of ``python -m fmcore benchmark --out folder``: a row per category and method."""
+    if not folder:
+        return "No other methods were compared: set the parameter benchmark to a folder of benchmark results."
+    rows = [
+        [
+            row.category,
+            row.method,
+            len(row.seeds),
+            *(_spread_cell(row, name) for name in TITLES),
+            f"{row.fit_seconds / 60:.1f}",
+        ]
+        for row in make_table(read_results(folder))
+    ]
+    head = ["category", "method", "seeds", *TITLES.values(), "fit, minutes"]
+    caption = "In per cent, mean over seeds ± half their range; small: 95 % bootstrap interval over images."
+    return Table(head, rows, caption, text_columns=2)
+
+
+def _spread_cell(row: TableRow, name: str) -> Cell:
+    value, spread, interval = row.values[name], row.spread[name], row.intervals.get(name)
+    text = _percent(value) + (f" ± {100 * spread:.1f}" if spread is not None else "")
+    return Cell(text, f"{_percent(interval[0])} to {_percent(interval[1])}" if interval else "")
 
 
 def held_out_table(terms: Terms, expected: Sequence[float], dimensions: int) -> Table:

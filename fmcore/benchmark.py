@@ -2,7 +2,8 @@
 
 For each category and seed the good training images are split; every method is fitted to the larger part, its setting
 and blur are chosen on the smaller part with synthetic defects (`fmcore.baselines.selection`), and only then are the
-test images scored. One JSON file per (category, method, seed) is written atomically; a run that was stopped goes on
+test images scored. A network that was trained on synthetic defects can't be judged by them and keeps the recommended
+setting and blur. One JSON file per (category, method, seed) is written atomically; a run that was stopped goes on
 with what is missing.
 """
 
@@ -19,7 +20,13 @@ import numpy as np
 from pydantic import Field
 
 from fmcore.baselines.detector import Detector
-from fmcore.baselines.methods import BuildRecord, MethodSettings, Workshop, check_methods
+from fmcore.baselines.methods import (
+    BuildRecord,
+    MethodSettings,
+    Workshop,
+    check_methods,
+    knows_synthetic_defects,
+)
 from fmcore.baselines.selection import Choice, SettingsTable, best, criterion, measure_settings, split_images
 from fmcore.datasets import TestItem, detect_channels, find_good_images, find_test_sets, load_images, split_loaded
 from fmcore.detection import DetectionMetrics
@@ -44,6 +51,7 @@ QUICK = (
     "tccm",
     "wt-flow",
 )
+DEFAULT_BLUR = 1 / 32  # in image widths, as `HeatSettings.for_size`
 FEWEST = 6  # good images of a category: four to fit, two to choose settings on
 
 
@@ -187,13 +195,17 @@ class _Bench:
                 detector = record
             else:
                 yield record
-        table, total = None, len(self.held) + len(self.defects.images)
-        for item in measure_settings(detector, self.held, self.defects, self.settings.smoothings, self.seed):
-            if isinstance(item, int):
-                yield BuildRecord("choosing settings", item, total)
-            else:
-                table = item.figures()
-        chosen = best(table)
+        table, total = {}, len(self.held) + len(self.defects.images)
+        if detector.default is not None and knows_synthetic_defects(method):
+            blurs = self.settings.smoothings
+            chosen = (detector.default, min(blurs, key=lambda blur: abs(blur - DEFAULT_BLUR)))
+        else:
+            for item in measure_settings(detector, self.held, self.defects, self.settings.smoothings, self.seed):
+                if isinstance(item, int):
+                    yield BuildRecord("choosing settings", item, total)
+                else:
+                    table = item.figures()
+            chosen = best(table)
         yield from self._test(method, detector, table, chosen)
 
     def _test(
@@ -252,8 +264,9 @@ def _reduced(mask: np.ndarray | None, size: int) -> np.ndarray | None:
 
 
 def _named(choice: Choice, synthetic: dict[Choice, dict], test: dict[Choice, dict]) -> dict:
-    """A setting and its figures on synthetic defects and on the test set (pixel figures over sampled pixels)."""
-    return {"setting": choice[0], "smoothing": choice[1], "synthetic": synthetic[choice], "test": test[choice]}
+    """A setting and its figures on synthetic defects (None: not measured) and on the test set (pixel figures over
+    sampled pixels)."""
+    return {"setting": choice[0], "smoothing": choice[1], "synthetic": synthetic.get(choice), "test": test[choice]}
 
 
 def _shared(settings: BenchmarkSettings) -> dict:

@@ -10,7 +10,7 @@ import torch
 from conftest import assert_one_sentence, blob_tensors, dataset, run_cli, write_category
 
 from fmcore.baselines import Detector, MahalanobisDetector
-from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, method_names
+from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, knows_synthetic_defects, method_names
 from fmcore.baselines.selection import SettingsTable, best, criterion, measure_settings, split_images
 from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories, read_results, result_path
 from fmcore.benchmark_table import make_table, markdown
@@ -78,7 +78,7 @@ def test_splits_are_disjoint_complete_and_seeded():
 
 
 def test_every_method_runs_and_leaves_a_result(categories, tmp_path):
-    methods = tuple(m for m in method_names() if not m.endswith(":unet"))
+    methods = tuple(m for m in method_names() if ":unet" not in m) + ("mismatch:unet-plain",)
     for result in results_of(categories[:1], tmp_path, methods=methods):
         assert result["category"] == "blob" and (result["n_good"], result["n_defective"], result["n_masks"]) == (
             4,
@@ -96,6 +96,18 @@ def test_every_method_runs_and_leaves_a_result(categories, tmp_path):
         assert result["pixel_auroc"] == pytest.approx(result["chosen"]["test"]["pixel_auroc"], abs=0.01)
         path = result_path(tmp_path, "blob", result["method"], 0)
         assert json.loads(path.read_text())["image_auroc"] == result["image_auroc"]
+
+
+def test_networks_that_know_the_synthetic_defects_keep_the_recommended_setting(categories, tmp_path):
+    (result,) = results_of(categories[:1], tmp_path, methods=("mismatch:unet",))
+    assert (result["chosen"]["setting"], result["chosen"]["smoothing"]) == ("min r=2 t>=0", 0.05)
+    assert all(s["synthetic"] is None for s in result["every_setting"])
+    assert result["cost_of_choice"] == criterion(result["hindsight"]["test"]) - criterion(result["chosen"]["test"])
+    known = {
+        name: knows_synthetic_defects(f"mismatch:{name}") for name in ("unet", "unet-white", "unet-plain", "patch")
+    }
+    assert known == {"unet": True, "unet-white": True, "unet-plain": False, "patch": False}
+    assert not knows_synthetic_defects("nearest")
 
 
 def test_a_stopped_run_goes_on_to_the_same_figures(categories, tmp_path):

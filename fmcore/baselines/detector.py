@@ -17,7 +17,12 @@ from fmcore.mismatch import image_score, smooth
 
 
 class Detector(abc.ABC):
-    """A detector of one category, fitted to its normal images."""
+    """A detector of one category, fitted to its normal images.
+
+    ``default`` names the setting to use where none can be chosen on data; None where there is no such setting.
+    """
+
+    default: str | None = None
 
     @abc.abstractmethod
     def maps(self, image: Tensor) -> dict[str, np.ndarray]:

@@ -88,6 +88,13 @@ def check_methods(names: tuple[str, ...]) -> None:
             raise SettingsError(f"There is no method '{name}': {hint}")
 
 
+def knows_synthetic_defects(name: str) -> bool:
+    """Whether a method's network was trained on the defects that settings are chosen with, and so can't be judged
+    by them: they would choose for it no blur at all."""
+    changes = NETWORKS.get(name.partition(":")[2])
+    return changes is not None and changes.get("defects", FitSettings().defects) > 0
+
+
 class Workshop:
     """Builds detectors for one category and keeps its fields.
 

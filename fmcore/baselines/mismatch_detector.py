@@ -48,9 +48,20 @@ class MismatchDetector(Detector):
             times = [j for j, t in enumerate(record.times) if t >= first] or [len(record.times) - 1]
             part = record.subset(times)
             heatmap = part.heatmap(heat) if self.floor is None else self.floor.heatmap(part, heat)
-            found[f"{heat.aggregator} r={heat.exponent:g} t>={first:g}"] = heatmap
+            found[_name(first, heat)] = heatmap
         return found
+
+    @property
+    def default(self) -> str | None:
+        """The paper's setting, minimum over paths and ``r = 2`` over all times, where it is among the choices."""
+        recommended = HeatSettings()
+        first, heat = 0.0, recommended.replace(smoothing=0.0)
+        return _name(first, heat) if (first, heat) in self.choices else None
 
     @property
     def evaluations(self) -> int:
         return self.paths.paths * self.paths.times
+
+
+def _name(first: float, heat: HeatSettings) -> str:
+    return f"{heat.aggregator} r={heat.exponent:g} t>={first:g}"

@@ -26,6 +26,7 @@ from fmcore.baselines.reconstruction import ReconstructionDetector, Reconstructi
 from fmcore.baselines.tccm import train_tccm
 from fmcore.baselines.time_reversed import TimeReversedDetector, TimeReversedSettings
 from fmcore.baselines.trainer import BudgetSettings
+from fmcore.baselines.two_scale import TwoScaleDetector, halved
 from fmcore.baselines.wt_flow import WTFlowSettings, train_wt_flow
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
@@ -49,7 +50,7 @@ NETWORKS: dict[str, dict] = {
     "unet-plain": {"start": "none", "time_power": 0.0, "source": "white", "defects": 0.0},
 }
 FIELDS = (*CLOSED, *NETWORKS)
-ON_FIELDS = ("mismatch", "normalised", "reconstruction", "one-step", "time-reversed")
+ON_FIELDS = ("mismatch", "normalised", "two-scale", "reconstruction", "one-step", "time-reversed")
 ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
 
 
@@ -129,11 +130,26 @@ class Workshop:
                 field, spent = yield from self._fit_field(field_name)
                 self._fields[field_name] = (field, spent or time.perf_counter() - started)
                 earlier = max(0.0, spent - (time.perf_counter() - started)) if spent else 0.0
-            detector = self._on_field(kind, self._fields[field_name][0])
+            if kind == "two-scale":
+                detector = yield from self._two_scale(field_name)
+            else:
+                detector = self._on_field(kind, self._fields[field_name][0])
         else:
             detector = yield from self._alone(name)
         self.seconds = earlier + time.perf_counter() - started
         yield detector
+
+    def _two_scale(self, field_name: str) -> Iterator[BuildRecord]:
+        """The mismatch at this size and at half of it; the smaller field is fitted here."""
+        folder = self.folder / "half" if self.folder is not None else None
+        small = Workshop(self.category, halved(self.train), halved(self.held), self.settings, folder)
+        half = None
+        for record in small.build(f"mismatch:{field_name}"):
+            if isinstance(record, Detector):
+                half = record
+            else:
+                yield record
+        return TwoScaleDetector(self._on_field("mismatch", self._fields[field_name][0]), half, self.held)
 
     def _on_field(self, kind: str, field: VelocityField) -> Detector:
         s = self.settings

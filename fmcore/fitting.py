@@ -44,7 +44,7 @@ class FitSettings(Settings):
     start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
     source: Literal["auto", "white", "natural"] = Field(
-        "auto", description="noise at t = 0; auto: natural for a unet, white for a gaussian; the paper: white"
+        "auto", description="noise at t = 0; auto is natural for a unet, white for a gaussian (the paper: white)"
     )
     defects: float = Field(
         0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"

@@ -90,7 +90,8 @@ def client(url) -> Client:
 
 
 def score(client, file, **options):
-    options = {"model": "gaussian", "category": "blob", "paths": None, "times": None} | options
+    own = dict.fromkeys(("paths", "times", "smoothing"))  # None: the model's own
+    options = {"model": "gaussian", "category": "blob"} | own | options
     return client.predict(None if file is None else handle_file(file), api_name="/score", **options)
 
 

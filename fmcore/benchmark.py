@@ -32,7 +32,7 @@ from fmcore.datasets import TestItem, detect_channels, find_good_images, find_te
 from fmcore.detection import DetectionMetrics
 from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.images import read_mask, read_picture, resize_map
-from fmcore.mismatch import image_score, smooth
+from fmcore.mismatch import HeatSettings, image_score, smooth
 from fmcore.model import current_versions
 from fmcore.settings import Settings
 from fmcore.synthetic_defects import SyntheticDefects, paste_defects
@@ -51,7 +51,6 @@ QUICK = (
     "tccm",
     "wt-flow",
 )
-DEFAULT_BLUR = 1 / 32  # in image widths, as `HeatSettings.for_size`
 FEWEST = 6  # good images of a category: four to fit, two to choose settings on
 
 
@@ -197,8 +196,9 @@ class _Bench:
                 yield record
         table, total = {}, len(self.held) + len(self.defects.images)
         if detector.default is not None and knows_synthetic_defects(method):
-            blurs = self.settings.smoothings
-            chosen = (detector.default, min(blurs, key=lambda blur: abs(blur - DEFAULT_BLUR)))
+            size, blurs = self.settings.size, self.settings.smoothings
+            wanted = HeatSettings.for_size(size).smoothing / size
+            chosen = (detector.default, min(blurs, key=lambda blur: abs(blur - wanted)))
         else:
             for item in measure_settings(detector, self.held, self.defects, self.settings.smoothings, self.seed):
                 if isinstance(item, int):

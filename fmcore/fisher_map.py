@@ -21,13 +21,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fmcore.datasets import TestItem
-from fmcore.errors import DataError, ImageError
+from fmcore.errors import DataError, ImageError, SettingsError
 from fmcore.images import read_mask, read_picture, resize_map
 from fmcore.metrics import auroc
 from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, VelocityField, image_score
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
-from fmcore.source import source_noise
+from fmcore.source import source_noise, source_of
 
 KINDS = ("mismatch", "fisher")
 
@@ -120,6 +120,8 @@ def fisher_steps(
 
     The mismatch is bit for bit that of `fmcore.mismatch.mismatch_steps` with the same settings and chunk.
     """
+    if source_of(p) != source_of(q):
+        raise SettingsError("Two fields are compared along the same paths: fit both with the same source of noise.")
     noise = source_noise(p, "independent", settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)
     for index, t in enumerate(interior_times(settings.times)):
         parts: dict[str, list[Tensor]] = {kind: [] for kind in KINDS}

@@ -27,7 +27,7 @@ from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField,
 from fmcore.model import Model, ModelInfo
 from fmcore.run_plan import fingerprint, make_or_resume_plan
 from fmcore.settings import Settings
-from fmcore.source import SourceField, SourceKind, whiten
+from fmcore.source import SourceKind, mapped_back, whiten
 from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
 
 FEWEST = 3  # two to fit a Gaussian field, one held out
@@ -232,7 +232,7 @@ def _reduced(
 ) -> Iterator[Mismatch]:
     """The mismatch of each image, already aggregated over paths, as one path: what calibration needs, a K-th of
     the memory. The images ``(n, C, H, W)`` are scored a team's size at a time, one by each process."""
-    field = SourceField(field, settings.noise_source) if settings.noise_source != "white" else field
+    field = mapped_back(field, settings.noise_source)
     for first in range(0, len(images), team.size):
         mine = images[min(first + team.rank, len(images) - 1)].to(device)
         full = Mismatch.collect(mismatch_steps(field, mine, settings.paths))

@@ -47,7 +47,7 @@ class HeatSettings(Settings):
     @classmethod
     def for_size(cls, size: int, **given: Any) -> HeatSettings:
         """The recommended settings for maps of ``size`` pixels, some replaced: a blur of 1/32 of the width."""
-        return cls.parse(**{"smoothing": min(size / 32, 16.0)} | given)
+        return cls.parse(**{"smoothing": size / 32} | given)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fmcore.fields.gaussian import GaussianField
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.mismatch import HeatSettings, PathSettings, VelocityField
 from fmcore.settings import Settings
-from fmcore.source import SourceField, SourceKind
+from fmcore.source import SourceKind, mapped_back
 
 FILE = "model.json"
 SHARD_BYTES = 9_000_000
@@ -79,7 +79,7 @@ class Model:
         """The velocity field ``(x, t) -> v`` of a category."""
         index = self.info.categories.index(self.category(category))
         field = self.network.conditioned(index) if self.network is not None else self.gaussians[index]
-        return field if self.info.source == "white" else SourceField(field, self.info.source)
+        return mapped_back(field, self.info.source)
 
     @property
     def device(self) -> torch.device:

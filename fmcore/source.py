@@ -60,6 +60,11 @@ class SourceField:
         return colour(self.source, self.field(whiten(self.source, x), t))
 
 
+def mapped_back(field, source: SourceKind):
+    """A field for white noise on whitened images as one on images; for white noise the field itself."""
+    return field if source == "white" else SourceField(field, source)
+
+
 def whitened_field(field):
     """The field for white noise on whitened images behind a field; a field for white noise itself."""
     return field.field if isinstance(field, SourceField) else field

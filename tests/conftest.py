@@ -115,6 +115,15 @@ def dense_covariance(field: GaussianField) -> torch.Tensor:
     )
 
 
+def assert_denoises(field) -> None:
+    """``field.denoise`` of blobs it has not seen leaves less than a fifth of the error of ``x / t``."""
+    fresh = blob_tensors(range(50, 54))
+    noise = torch.randn(fresh.shape, generator=torch.Generator().manual_seed(5))
+    for t in (0.5, 0.9):
+        x = (1 - t) * noise + t * fresh
+        assert (field.denoise(x, t) - fresh).square().mean() < 0.2 * (x / t - fresh).square().mean()
+
+
 def last_model(images: dict[str, torch.Tensor], **settings):
     """The model of a `fit` run to its end."""
     *_, record = fit(images, FitSettings.parse(**{"size": SIZE, "paths": PATHS, **settings}))

@@ -8,12 +8,13 @@ import torch
 from conftest import SIZE, assert_one_sentence, blob_tensors, dataset
 
 from fmcore.datasets import find_good_images, find_test_items, load_images, split_loaded
-from fmcore.errors import DataError
+from fmcore.errors import DataError, SettingsError
 from fmcore.fields import EmpiricalField
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fisher_map import FisherMaps, FisherSettings, compare_fisher, fisher_steps, read_test_set
 from fmcore.metrics import auroc
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
+from fmcore.source import SourceField
 
 PATHS = PathSettings(paths=3, times=4)
 SETTINGS = FisherSettings(paths=PATHS, pixel_size=64, heat=HeatSettings(smoothing=1.0))
@@ -92,3 +93,11 @@ def test_on_real_bottles_both_maps_find_the_defects():
     for kind in ("mismatch", "fisher"):
         assert last.result[kind]["image_auroc"] > 0.95 and last.result[kind]["pixel_auroc"] > 0.93
     assert torch.isfinite(test.images).all()
+
+
+def test_fields_of_unlike_sources_share_no_paths():
+    field = fit_gaussian(blob_tensors(range(6)))
+    other, image = SourceField(field, "natural"), blob_tensors(range(1))[0]
+    steps = fisher_steps(field, other, image, PathSettings(paths=1, times=1))
+    with pytest.raises(SettingsError, match="same source"):
+        next(steps)

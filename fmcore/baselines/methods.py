@@ -38,7 +38,7 @@ from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_step
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
-from fmcore.source import SourceField, whiten
+from fmcore.source import mapped_back, whiten
 
 CLOSED = ("gaussian", "gaussian-natural", "patch", "patch-mixture", "stationary")
 # What each network differs in from the recommended recipe; the last is the paper's.
@@ -188,7 +188,7 @@ class Workshop:
         return AutoencoderDetector((yield from _last(name, training)))
 
     def _natural_gaussian(self) -> VelocityField:
-        return SourceField(fit_gaussian(whiten("natural", self.train), seed=self.settings.seed), "natural")
+        return mapped_back(fit_gaussian(whiten("natural", self.train), seed=self.settings.seed), "natural")
 
     def _fit_field(self, name: str) -> Iterator[BuildRecord]:
         """Returns the field and, for a network trained earlier, the seconds that took (0: take the time yourself)."""

@@ -33,6 +33,7 @@ from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.patch_gaussian import fit_patch_gaussian
 from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
+from fmcore.fields.tiled import fit_tiled_gaussian
 from fmcore.fitting import FitSettings, fit
 from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
@@ -40,7 +41,7 @@ from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
 from fmcore.source import mapped_back, whiten
 
-CLOSED = ("gaussian", "gaussian-natural", "patch", "patch-mixture", "stationary")
+CLOSED = ("gaussian", "gaussian-natural", "gaussian-tiles", "patch", "patch-mixture", "stationary")
 # What each network differs in from the recommended recipe; the last is the paper's.
 NETWORKS: dict[str, dict] = {
     "unet": {},
@@ -196,6 +197,7 @@ class Workshop:
         closed: dict[str, Callable] = {
             "gaussian": lambda: fit_gaussian(self.train, seed=s.seed),
             "gaussian-natural": self._natural_gaussian,
+            "gaussian-tiles": lambda: fit_tiled_gaussian(self.train, tile=self.train.shape[-1] // 2, seed=s.seed),
             "patch": lambda: fit_patch_gaussian(self.train, patch=s.patch),
             "patch-mixture": lambda: PatchMixtureField(self.train, patch=max(1, s.patch // 2)),
             "stationary": lambda: fit_stationary(self.train),

@@ -10,7 +10,6 @@ with what is missing.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from fmcore.baselines.methods import (
     knows_synthetic_defects,
 )
 from fmcore.baselines.selection import Choice, SettingsTable, best, criterion, measure_settings, split_images
+from fmcore.benchmark_results import read_result, result_path, write_result
 from fmcore.datasets import TestItem, detect_channels, find_good_images, find_test_sets, load_images, split_loaded
 from fmcore.detection import DetectionMetrics
 from fmcore.errors import DataError, ImageError, ModelError
@@ -131,7 +131,7 @@ def benchmark(categories: list[Category], settings: BenchmarkSettings, folder: s
             for method in settings.methods:
                 path = result_path(folder, category.name, method, seed)
                 if path.is_file():
-                    result = _finished(path, shared)
+                    result = read_result(path, shared)
                     yield BenchmarkRecord(category.name, method, seed, "finished", 1, 1, result, found=True)
                     continue
                 if bench is None:
@@ -139,32 +139,10 @@ def benchmark(categories: list[Category], settings: BenchmarkSettings, folder: s
                     bench = _Bench(category, settings, seed, folder / "models" / f"{category.name}-seed{seed}")
                 for record in bench.run(method):
                     if isinstance(record, dict):
-                        _write(path, record | {"settings": shared})
+                        write_result(path, record | {"settings": shared})
                         yield BenchmarkRecord(category.name, method, seed, "finished", 1, 1, record)
                     else:
                         yield BenchmarkRecord(category.name, method, seed, record.stage, record.done, record.total)
-
-
-def read_results(folder: str | Path) -> list[dict]:
-    """Every result in a folder of the benchmark, by category, method and seed.
-
-    Raises:
-        DataError: if there is none, or one is damaged or of other settings than the first.
-    """
-    paths = sorted(Path(folder).glob("*/*-seed*.json"))
-    if not paths:
-        raise DataError(f"'{folder}' holds no result of the benchmark: give the folder that was its --out.")
-    try:
-        shared = json.loads(paths[0].read_text())["settings"]
-    except (ValueError, KeyError, TypeError, OSError):
-        shared = {}
-    results = [_finished(path, shared) for path in paths]
-    return sorted(results, key=lambda r: (r["category"], r["method"], r["seed"]))
-
-
-def result_path(folder: Path, category: str, method: str, seed: int) -> Path:
-    """Where the result of one (category, method, seed) lies."""
-    return folder / category / f"{method.replace(':', '-on-')}-seed{seed}.json"
 
 
 class _Bench:
@@ -272,22 +250,3 @@ def _named(choice: Choice, synthetic: dict[Choice, dict], test: dict[Choice, dic
 def _shared(settings: BenchmarkSettings) -> dict:
     """What all results of a folder must have in common, as JSON gives it back."""
     return json.loads(settings.model_dump_json(exclude={"methods", "seeds"}))
-
-
-def _finished(path: Path, shared: dict) -> dict:
-    try:
-        result = json.loads(path.read_text())
-        before = result["settings"]
-    except (ValueError, KeyError, TypeError, OSError):
-        raise DataError(f"'{path}' is damaged: delete it, and repeat the command.") from None
-    if before != shared:
-        changed = ", ".join(k for k in shared if before.get(k) != shared[k])
-        raise DataError(f"'{path.parent.parent}' holds results with another {changed}: give another --out.")
-    return result
-
-
-def _write(path: Path, result: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(result, indent=1))
-    os.replace(temporary, path)

@@ -12,7 +12,8 @@ from conftest import assert_one_sentence, blob_tensors, dataset, run_cli, write_
 from fmcore.baselines import Detector, MahalanobisDetector
 from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, knows_synthetic_defects, method_names
 from fmcore.baselines.selection import SettingsTable, best, criterion, measure_settings, split_images
-from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories, read_results, result_path
+from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
+from fmcore.benchmark_results import read_results, result_path
 from fmcore.benchmark_table import make_table, markdown
 from fmcore.detection import NAMES
 from fmcore.errors import DataError, SettingsError

@@ -9,7 +9,7 @@ import pytest
 from conftest import assert_one_sentence
 from notebook_helpers import NOTEBOOKS
 
-from fmcore.benchmark import result_path
+from fmcore.benchmark_results import result_path
 from fmcore.errors import DataError
 from nbtools.pictures import Shown, extremes, gallery
 from nbtools.report import read_runs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from fmcore.benchmark import read_results
+from fmcore.benchmark_results import read_results
 from fmcore.benchmark_table import TableRow, make_table
 from fmcore.metrics import TITLES
 from fmcore.terms import Terms

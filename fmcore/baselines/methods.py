@@ -1,7 +1,8 @@
 """The methods of the benchmark by name, and what builds them from a category's normal images.
 
 ``<detector>:<field>`` puts a detector on a velocity field, for instance ``mismatch:gaussian`` or
-``reconstruction:unet``; the others stand alone. A field is fitted once and shared by all detectors on it.
+``reconstruction:unet``; the others stand alone. A field is fitted once and shared by all detectors on it. The tiles of
+``gaussian-tiles`` are half as wide as the image.
 """
 
 from __future__ import annotations

@@ -43,25 +43,25 @@ class TiledField:
             raise SettingsError(f"Setting 'tile' = {tile} is not usable: it must be at least 1.")
         if not 0 <= overlap < 1:
             raise SettingsError(f"Setting 'overlap' = {overlap} is not usable: it must be from 0 to below 1.")
-        self.fields = tuple(fields) if isinstance(fields, Sequence) else fields
+        self.shared = not isinstance(fields, Sequence)
+        self.fields = (fields,) if self.shared else tuple(fields)
         self.tile, self.overlap = tile, overlap
-        for field in self.fields if isinstance(self.fields, tuple) else (self.fields,):
-            if source_of(field) != "white":
-                raise SettingsError("Tiles need fields of white noise: fit them with the source 'white'.")
+        if any(source_of(field) != "white" for field in self.fields):
+            raise SettingsError("Tiles need fields of white noise: fit them with the source 'white'.")
 
     def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
         """Velocity shaped as ``x``; ``t`` a float or ``(B,)``."""
         corners = tile_corners(*x.shape[-2:], self.tile, self.overlap)
-        if isinstance(self.fields, tuple) and len(self.fields) != len(corners):
+        fields = self.fields * len(corners) if self.shared else self.fields
+        if len(fields) != len(corners):
             raise SettingsError(
                 f"An image of {x.shape[-1]} x {x.shape[-2]} pixels has {len(corners)} tiles, "
-                f"but there are {len(self.fields)} fields: give one field per tile."
+                f"but there are {len(fields)} fields: give one field per tile."
             )
         ramp = 1 - (2 * (torch.arange(self.tile, device=x.device) + 0.5) / self.tile - 1).abs()
         weight = ramp[:, None] * ramp
         total, weights = torch.zeros_like(x), x.new_zeros(x.shape[-2:])
-        for index, (top, left) in enumerate(corners):
-            field = self.fields[index] if isinstance(self.fields, tuple) else self.fields
+        for field, (top, left) in zip(fields, corners, strict=True):
             place = (..., slice(top, top + self.tile), slice(left, left + self.tile))
             total[place] += weight * field(x[place], t)
             weights[place] += weight

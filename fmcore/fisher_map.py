@@ -119,7 +119,12 @@ def fisher_steps(
     """Mismatch and Fisher part along the paths to ``image`` ``(C, H, W)``, for T ascending times.
 
     The mismatch is bit for bit that of `fmcore.mismatch.mismatch_steps` with the same settings and chunk.
+
+    Raises:
+        SettingsError: for fields of different sources, or settings with a structural mismatch.
     """
+    if settings.structure:
+        raise SettingsError("The Fisher part is a difference of two velocities alone: set structure = 0.")
     if source_of(p) != source_of(q):
         raise SettingsError("Two fields are compared along the same paths: fit both with the same source of noise.")
     noise = source_noise(p, "independent", settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)

@@ -59,7 +59,7 @@ class FitSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
-    paths: PathSettings = PathSettings()
+    paths: PathSettings = Field(default_factory=PathSettings.recommended)
     heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
 
     @field_validator("widths")

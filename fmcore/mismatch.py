@@ -22,18 +22,31 @@ from fmcore.noise import NoiseKind
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
 from fmcore.source import source_noise
+from fmcore.structure import StructuralMismatch
 
 VelocityField = Callable[[Tensor, float | Tensor], Tensor]
 Aggregator = Literal["min", "mean", "median", "percentile"]
 
 
+STRUCTURE = 0.01  # recommended weight: it then outweighs |r|^2 where the local variance is less than about half of this
+
+
 class PathSettings(Settings):
-    """What decides which states the field is evaluated at; changing one of these runs it again."""
+    """What decides which states the field is evaluated at and how they are compared; changing one of these runs it
+    again."""
 
     paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
     times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
     noise_seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise, shared by all images")
     noise: NoiseKind = Field("independent", description="how the K draws depend on each other, see `fmcore.noise`")
+    structure: float = Field(
+        0.0, ge=0, le=10, description="weight of the structural mismatch, see `fmcore.structure`; the paper: 0"
+    )
+
+    @classmethod
+    def recommended(cls, **given: Any) -> PathSettings:
+        """The settings we recommend for images, some replaced: with the structural mismatch."""
+        return cls.parse(**{"structure": STRUCTURE} | given)
 
 
 class HeatSettings(Settings):
@@ -52,7 +65,8 @@ class HeatSettings(Settings):
 
 @dataclass(frozen=True)
 class MismatchStep:
-    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels."""
+    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels, plus the weighted
+    structural mismatch where the settings ask for it."""
 
     index: int
     t: float
@@ -98,7 +112,8 @@ class Mismatch:
 def mismatch_steps(
     field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
 ) -> Iterator[MismatchStep]:
-    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2).
+    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2), and add
+    ``structure`` times the structural mismatch (`fmcore.structure`).
 
     Args:
         field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
@@ -109,7 +124,11 @@ def mismatch_steps(
 
     Yields:
         `MismatchStep` for each of the T interior times, in ascending order.
+
+    Raises:
+        SettingsError: for a structural mismatch of an image too small for its window.
     """
+    structural = StructuralMismatch(image) if settings.structure else None
     shape = tuple(image.shape)
     noise = source_noise(field, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device)
     for index, t in enumerate(interior_times(settings.times)):
@@ -117,8 +136,11 @@ def mismatch_steps(
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
             for x0 in noise.split(chunk):
-                gap = field(interpolate(x0, image, t), t) - (image - x0)
-                parts.append(gap.float().square().sum(1).cpu())
+                gap = (field(interpolate(x0, image, t), t) - (image - x0)).float()
+                found = gap.square().sum(1)
+                if structural is not None:
+                    found += settings.structure * structural(gap, t)
+                parts.append(found.cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
 
 

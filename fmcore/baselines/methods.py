@@ -36,7 +36,7 @@ from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fields.tiled import fit_tiled_gaussian
 from fmcore.fitting import FitSettings, fit
-from fmcore.mismatch import Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.mismatch import STRUCTURE, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
@@ -52,7 +52,7 @@ NETWORKS: dict[str, dict] = {
     "unet-plain": {"start": "none", "time_power": 0.0, "source": "white", "defects": 0.0},
 }
 FIELDS = (*CLOSED, *NETWORKS)
-ON_FIELDS = ("mismatch", "normalised", "two-scale", "reconstruction", "one-step", "time-reversed")
+ON_FIELDS = ("mismatch", "structural", "normalised", "two-scale", "reconstruction", "one-step", "time-reversed")
 ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
 
 
@@ -159,6 +159,8 @@ class Workshop:
         match kind:
             case "mismatch":
                 return MismatchDetector(field, paths)
+            case "structural":
+                return MismatchDetector(field, paths.replace(structure=STRUCTURE))
             case "normalised":
                 records = (Mismatch.collect(mismatch_steps(field, image, paths)) for image in self.held)
                 return MismatchDetector(field, paths, floor=DenoisingFloor.measure(records))

@@ -15,7 +15,7 @@ from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fitting import FitSettings
 from fmcore.fitting import fit as run_fit
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch import STRUCTURE, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run
 
@@ -26,6 +26,7 @@ HELP = {
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",
+    "structure": f"weight of the structural mismatch (default: {STRUCTURE}); the paper: 0",
     "seed": "seed of all randomness",
 }
 
@@ -52,7 +53,7 @@ def fit(
     """
     small = {"size": 64} if options.get("field") == "gaussian" else {}
     options |= {} if widths is None else {"widths": _numbers("widths", widths)}
-    settings = FitSettings.parse(**small | options, paths=PathSettings.parse(**paths))
+    settings = FitSettings.parse(**small | options, paths=PathSettings.recommended(**paths))
     settings = settings.replace(heat=HeatSettings.for_size(settings.size, **heat))
     check_folder(out)
     if (out / FILE).exists() and not overwrite:

@@ -55,6 +55,14 @@ def build_inspect_tab(app: gr.Blocks) -> None:
             with gr.Accordion("Settings", open=False, elem_id="settings"):
                 k = gr.Slider(1, checks.MAX_PATHS, paths.paths, step=1, label="K, noise draws; score again")
                 t = gr.Slider(1, checks.MAX_TIMES, paths.times, step=1, label="T, times; score again")
+                structure = gr.Slider(
+                    0,
+                    checks.MAX_STRUCTURE,
+                    paths.structure,
+                    step=0.005,
+                    label="Weight of structure; score again",
+                    info="0: the paper's mismatch. Above: on plain places a difference counts more.",
+                )
                 aggregator = gr.Dropdown(AGGREGATORS, value=heat.aggregator, label="Over the draws take the")
                 percentile = gr.Slider(0.05, 1, heat.percentile, step=0.05, label="alpha of 'percentile'")
                 exponent = gr.Slider(0, 8, heat.exponent, step=0.25, label="r, in the weight t^r")
@@ -66,7 +74,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
             skipped = gr.HTML(elem_id="skipped", padding=True)
 
     heat_inputs = [aggregator, percentile, exponent, smoothing]
-    setting_inputs = [k, t, *heat_inputs]
+    setting_inputs = [k, t, structure, *heat_inputs]
     shown = [screen, results]
     run = {
         "inputs": [files, example, model, category, own_token, *setting_inputs],
@@ -134,7 +142,7 @@ def _info(name: object, own_token: str | None) -> tuple[PathSettings, HeatSettin
 
 
 def _values(paths: PathSettings, heat: HeatSettings) -> list:
-    return [paths.paths, paths.times, heat.aggregator, heat.percentile, heat.exponent, heat.smoothing]
+    return [paths.paths, paths.times, paths.structure, heat.aggregator, heat.percentile, heat.exponent, heat.smoothing]
 
 
 def _own_values(name, own_token):
@@ -159,10 +167,10 @@ def _category_changed(name):
 
 
 @plain_errors
-def _run(files, example, name, category, own_token, k, t, aggregator, percentile, exponent, smoothing):
+def _run(files, example, name, category, own_token, *settings):
     model, category = inspection.find_model(name, category, own_token)
-    paths = checks.path_settings(model.info.paths, k, t)
-    heat = checks.heat_settings(aggregator, percentile, exponent, smoothing)
+    paths = checks.path_settings(model.info.paths, *settings[:3])
+    heat = checks.heat_settings(*settings[3:])
     if files or example is None:
         items = [inspection.Item(path.name, path) for path in checks.uploads(files)]
     else:
@@ -208,12 +216,14 @@ def _fit(files, size):
 
 
 @plain_errors
-def _score(file, model, category, paths, times, aggregator, percentile, exponent, smoothing, example, own_token):
+def _score(
+    file, model, category, paths, times, structure, aggregator, percentile, exponent, smoothing, example, own_token
+):
     """Score one image file, or with no file the example of that number; None is the model's own setting."""
     chosen, category = inspection.find_model(model, category, own_token)
-    asked = (paths, times, aggregator, percentile, exponent, smoothing)
+    asked = (paths, times, structure, aggregator, percentile, exponent, smoothing)
     own_values = _values(chosen.info.paths, chosen.info.heat)
     values = [mine if value is None else value for value, mine in zip(asked, own_values, strict=True)]
-    settings = checks.path_settings(chosen.info.paths, *values[:2])
-    heat = checks.heat_settings(*values[2:])
+    settings = checks.path_settings(chosen.info.paths, *values[:3])
+    heat = checks.heat_settings(*values[3:])
     return inspection.score_request(file, example, chosen, category, settings, heat)

@@ -65,4 +65,4 @@ def _summary(model: Model, batch: torch.Tensor, unreadable: int) -> str:
         text += f"{unreadable} files could not be read. "
     if threshold is None:
         return text + model.info.notes.get(inspection.OWN_CATEGORY, "")
-    return text + f"Threshold {threshold.value:.6g}. Now upload images to inspect."
+    return text + f"Threshold {threshold.value:.6g}. Pictures to inspect are now judged by it."

@@ -175,10 +175,13 @@ def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: Pat
     if normal_range is None:
         return "This model stores no normal range."
     own_paths, own_heat = model.info.paths, model.info.heat
-    if (paths.paths, heat.aggregator) != (own_paths.paths, own_heat.aggregator) or (
-        heat.aggregator == "percentile" and heat.percentile != own_heat.percentile
-    ):
-        return f"The normal range was measured with K = {own_paths.paths} and {own_heat.aggregator}; reset to compare."
+    chosen = (paths.paths, paths.structure, heat.aggregator)
+    measured = (own_paths.paths, own_paths.structure, own_heat.aggregator)
+    if chosen != measured or (heat.aggregator == "percentile" and heat.percentile != own_heat.percentile):
+        return (
+            f"The normal range was measured with K = {own_paths.paths}, {own_heat.aggregator} and weight of structure "
+            f"{own_paths.structure:g}; reset to compare."
+        )
     height, width = arrays["per_time"].shape[1:]
     grid = normal_range.lower.shape[-1]
     for name, length in (("rows", height), ("columns", width)):

@@ -130,10 +130,11 @@ def test_score_equals_fmcore_to_the_last_bit(client, embedded, files, name):
 
 def test_settings_reach_fmcore_and_end_the_verdict(client, embedded, files):
     model, picture = load_model(embedded / "gaussian"), read_picture(files / "a.png")
-    paths = PathSettings(paths=3, times=5)
+    paths = PathSettings(paths=3, times=5, structure=0.05)
     heat = HeatSettings(aggregator="percentile", percentile=0.5, exponent=1.0, smoothing=0.5)
     expected = judge(model, Mismatch.collect(score_steps(model, picture, paths)), paths, heat)
-    options = {"paths": 3, "times": 5, "aggregator": "percentile", "percentile": 0.5, "exponent": 1, "smoothing": 0.5}
+    options = {"paths": 3, "times": 5, "structure": 0.05}
+    options |= {"aggregator": "percentile", "percentile": 0.5, "exponent": 1, "smoothing": 0.5}
     answer = score(client, files / "a.png", **options)
     assert answer["score"] == expected.score
     assert answer["anomalous"] is None and "other settings" in answer["note"]
@@ -168,6 +169,9 @@ def test_bad_files_end_in_one_sentence(client, files, name, part):
         ({"times": 0}, "greater"),
         ({"times": 49}, "at most 48"),
         ({"paths": 17}, "at most 16"),
+        ({"structure": 0.5}, "at most 0.1"),
+        ({"structure": -1}, "structure"),
+        ({"structure": "0.01"}, "structure"),
         ({"exponent": "2"}, "exponent"),
         ({"exponent": 99}, "exponent"),
         ({"smoothing": -1}, "smoothing"),
@@ -208,7 +212,7 @@ def test_files_of_the_server_are_out_of_reach(url, meta):
 
 
 def inspect(client, paths, *, model="gaussian", k=2, t=3):
-    settings = (model, "blob", k, t, "min", 0.25, 2.0, 2.0)
+    settings = (model, "blob", k, t, 0.0, "min", 0.25, 2.0, 2.0)
     return client.submit([handle_file(p) for p in paths], *settings, api_name="/inspect")
 
 
@@ -248,10 +252,10 @@ def test_own_images_are_fitted_and_used_at_once(client, files, tmp_path):
         field="gaussian",
         size=64,
         calibration_images=own.CALIBRATED,
-        paths=PathSettings(),
+        paths=PathSettings.recommended(),
     )
     expected = score_picture(model, read_picture(files / "a.png"))
-    answer = score(client, files / "a.png", model="own", category=None)
+    answer = score(client, files / "a.png", model="own", category=None, structure=None)
     assert answer["score"] == expected.score and answer["anomalous"] is True
     # Another visitor does not see it.
     stranger = Client(client.src, verbose=False)

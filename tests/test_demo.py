@@ -63,9 +63,14 @@ def test_message_carries_what_fmcore_computed(gaussian_model, scored):
 
 
 def test_normal_range_is_left_out_where_it_does_not_apply(gaussian_model, scored):
-    for paths, heat in ((PATHS.replace(paths=1), HEAT), (PATHS, HEAT.replace(aggregator="mean"))):
+    others = (
+        (PATHS.replace(paths=1), HEAT),
+        (PATHS, HEAT.replace(aggregator="mean")),
+        (PATHS.replace(structure=0.1), HEAT),
+    )
+    for paths, heat in others:
         head, arrays = message(gaussian_model, scored, paths, heat)
-        assert "upper" not in arrays and "K = 2 and min" in head["band_note"]
+        assert "upper" not in arrays and "K = 2, min" in head["band_note"]
 
 
 def test_partial_message_brings_the_image_only_once(scored):

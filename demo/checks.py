@@ -20,7 +20,6 @@ from fmcore.mismatch import HeatSettings, PathSettings
 MAX_FILES = 12
 MAX_PATHS = 16
 MAX_TIMES = 48
-MAX_STRUCTURE = 0.1
 MAX_MESSAGE = 400  # characters; a message may quote what was sent
 
 
@@ -56,18 +55,13 @@ def plain_errors(function: Callable) -> Callable:
 
 
 def path_settings(own: PathSettings, paths: object, times: object, structure: object = 0.0) -> PathSettings:
-    """``own`` with another K, T and weight of structure, within what this app allows.
+    """``own`` with another K, T and share of structure, within what this app allows.
 
     Raises:
         SettingsError: for a wrong type or range.
     """
     settings = own.replace(paths=paths, times=times, structure=structure)
-    limits = (
-        ("K", settings.paths, MAX_PATHS),
-        ("T", settings.times, MAX_TIMES),
-        ("The weight of structure", settings.structure, MAX_STRUCTURE),
-    )
-    for name, value, limit in limits:
+    for name, value, limit in (("K", settings.paths, MAX_PATHS), ("T", settings.times, MAX_TIMES)):
         if value > limit:
             raise SettingsError(f"{name} = {value} is more than the app allows: choose at most {limit}.")
     return settings

@@ -57,11 +57,11 @@ def build_inspect_tab(app: gr.Blocks) -> None:
                 t = gr.Slider(1, checks.MAX_TIMES, paths.times, step=1, label="T, times; score again")
                 structure = gr.Slider(
                     0,
-                    checks.MAX_STRUCTURE,
+                    1,
                     paths.structure,
-                    step=0.005,
-                    label="Weight of structure; score again",
-                    info="0: the paper's mismatch. Above: on plain places a difference counts more.",
+                    step=0.05,
+                    label="Share of structure; score again",
+                    info="0: the paper's mismatch. Above: differences count by the contrast around them.",
                 )
                 aggregator = gr.Dropdown(AGGREGATORS, value=heat.aggregator, label="Over the draws take the")
                 percentile = gr.Slider(0.05, 1, heat.percentile, step=0.05, label="alpha of 'percentile'")

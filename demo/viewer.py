@@ -179,8 +179,8 @@ def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: Pat
     measured = (own_paths.paths, own_paths.structure, own_heat.aggregator)
     if chosen != measured or (heat.aggregator == "percentile" and heat.percentile != own_heat.percentile):
         return (
-            f"The normal range was measured with K = {own_paths.paths}, {own_heat.aggregator} and weight of structure "
-            f"{own_paths.structure:g}; reset to compare."
+            f"The normal range was measured with K = {own_paths.paths}, {own_heat.aggregator} and a share of structure "
+            f"of {own_paths.structure:g}; reset to compare."
         )
     height, width = arrays["per_time"].shape[1:]
     grid = normal_range.lower.shape[-1]

@@ -28,7 +28,7 @@ VelocityField = Callable[[Tensor, float | Tensor], Tensor]
 Aggregator = Literal["min", "mean", "median", "percentile"]
 
 
-STRUCTURE = 0.01  # recommended weight: it then outweighs |r|^2 where the local variance is less than about half of this
+STRUCTURE = 0.5  # recommended: the plain geometric mean of both mismatches
 
 
 class PathSettings(Settings):
@@ -40,7 +40,7 @@ class PathSettings(Settings):
     noise_seed: int = Field(0, ge=0, lt=2**31, description="seed of the noise, shared by all images")
     noise: NoiseKind = Field("independent", description="how the K draws depend on each other, see `fmcore.noise`")
     structure: float = Field(
-        0.0, ge=0, le=10, description="weight of the structural mismatch, see `fmcore.structure`; the paper: 0"
+        0.0, ge=0, le=1, description="exponent p of the structural mismatch, see `fmcore.structure`; the paper: 0"
     )
 
     @classmethod
@@ -65,8 +65,8 @@ class HeatSettings(Settings):
 
 @dataclass(frozen=True)
 class MismatchStep:
-    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels, plus the weighted
-    structural mismatch where the settings ask for it."""
+    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels, or its geometric
+    mean with the structural mismatch where the settings ask for it."""
 
     index: int
     t: float
@@ -112,8 +112,8 @@ class Mismatch:
 def mismatch_steps(
     field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
 ) -> Iterator[MismatchStep]:
-    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2), and add
-    ``structure`` times the structural mismatch (`fmcore.structure`).
+    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2); with
+    ``structure`` p above zero ``D^(1 - p) S^p`` of this and the structural mismatch (`fmcore.structure`).
 
     Args:
         field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
@@ -139,7 +139,7 @@ def mismatch_steps(
                 gap = (field(interpolate(x0, image, t), t) - (image - x0)).float()
                 found = gap.square().sum(1)
                 if structural is not None:
-                    found += settings.structure * structural(gap, t)
+                    found = found.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
                 parts.append(found.cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
 

@@ -1,6 +1,6 @@
 """The structural mismatch: how far the velocity disagrees with a path, in units of the contrast around each pixel.
 
-The squared gap ``|r|^2`` of Eq. 2, ``r = v(x_t, t) - (y - x0)``, is large where an image has much contrast, and a
+The squared gap ``D = |r|^2`` of Eq. 2, ``r = v(x_t, t) - (y - x0)``, is large where an image has much contrast, and a
 faint scratch on a plain surface stays below what any speck leaves. A patch smoother than it should be leaves hardly
 any gap at all. Both show when the gap is compared with the contrast that is there. With ``var`` the variance under a
 Gaussian window around a pixel and ``y + (1 - t) r`` the end point that the field predicts,
@@ -9,7 +9,10 @@ Gaussian window around a pixel and ``y + (1 - t) r`` the end point that the fiel
 
 which is ``1 - cs(y, y + (1 - t) r)`` over ``(1 - t)^2``, the same step to velocities by which ``|r|^2`` follows from a
 difference of images; ``cs`` is the contrast-structure part of SSIM (Wang et al. 2004), with their window and constant.
-It is an extension of the paper, which has ``|r|^2`` alone: `fmcore.mismatch` adds ``S`` with a weight, 0 by default.
+
+Alone it is the worse measure, since it knows nothing of the size of a difference. `fmcore.mismatch` takes ``D^(1 - p)
+S^p`` with ``p`` from 0, the paper's mismatch, to 1; the recommended geometric mean, 1/2, needs no weight to be tuned to
+the units of either.
 """
 
 from __future__ import annotations

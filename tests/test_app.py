@@ -130,10 +130,10 @@ def test_score_equals_fmcore_to_the_last_bit(client, embedded, files, name):
 
 def test_settings_reach_fmcore_and_end_the_verdict(client, embedded, files):
     model, picture = load_model(embedded / "gaussian"), read_picture(files / "a.png")
-    paths = PathSettings(paths=3, times=5, structure=0.05)
+    paths = PathSettings(paths=3, times=5, structure=0.3)
     heat = HeatSettings(aggregator="percentile", percentile=0.5, exponent=1.0, smoothing=0.5)
     expected = judge(model, Mismatch.collect(score_steps(model, picture, paths)), paths, heat)
-    options = {"paths": 3, "times": 5, "structure": 0.05}
+    options = {"paths": 3, "times": 5, "structure": 0.3}
     options |= {"aggregator": "percentile", "percentile": 0.5, "exponent": 1, "smoothing": 0.5}
     answer = score(client, files / "a.png", **options)
     assert answer["score"] == expected.score
@@ -169,9 +169,9 @@ def test_bad_files_end_in_one_sentence(client, files, name, part):
         ({"times": 0}, "greater"),
         ({"times": 49}, "at most 48"),
         ({"paths": 17}, "at most 16"),
-        ({"structure": 0.5}, "at most 0.1"),
+        ({"structure": 1.5}, "structure"),
         ({"structure": -1}, "structure"),
-        ({"structure": "0.01"}, "structure"),
+        ({"structure": "0.5"}, "structure"),
         ({"exponent": "2"}, "exponent"),
         ({"exponent": 99}, "exponent"),
         ({"smoothing": -1}, "smoothing"),

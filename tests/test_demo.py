@@ -66,7 +66,7 @@ def test_normal_range_is_left_out_where_it_does_not_apply(gaussian_model, scored
     others = (
         (PATHS.replace(paths=1), HEAT),
         (PATHS, HEAT.replace(aggregator="mean")),
-        (PATHS.replace(structure=0.1), HEAT),
+        (PATHS.replace(structure=0.5), HEAT),
     )
     for paths, heat in others:
         head, arrays = message(gaussian_model, scored, paths, heat)

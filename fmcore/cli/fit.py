@@ -26,7 +26,7 @@ HELP = {
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",
-    "structure": f"weight of the structural mismatch (default: {STRUCTURE}); the paper: 0",
+    "structure": f"exponent p of the structural mismatch (default: {STRUCTURE}); the paper: 0",
     "seed": "seed of all randomness",
 }
 

@@ -7,11 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_sentence, random_gaussian
+from conftest import assert_one_sentence, blob_tensors, dataset, last_model, random_gaussian
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from fmcore.baselines.methods import MethodSettings, Workshop
+from fmcore.datasets import find_good_images, find_test_sets, load_images, split_loaded
 from fmcore.errors import SettingsError
+from fmcore.evaluate import EvaluateSettings, evaluate
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fisher_map import fisher_steps
 from fmcore.metrics import auroc
@@ -113,6 +116,34 @@ def test_a_patch_smoother_than_its_texture_is_found():
             maps.append(Mismatch.collect(record).heatmap(HeatSettings(smoothing=1.0)))
         found[share] = auroc(np.stack(maps), np.stack([mask] * 10))
     assert found[0.0] < 0.4 and found[0.0] + 0.1 < found[0.5] < found[0.8]
+
+
+def test_the_benchmark_puts_it_on_any_field():
+    good, held = blob_tensors(range(10)), blob_tensors(range(10, 12))
+    shop = Workshop("blob", good, held, MethodSettings(paths=2, times=3))
+    *_, plain = shop.build("mismatch:gaussian")
+    *_, structural = shop.build("structural:gaussian")
+    assert structural.field is plain.field and structural.default == plain.default
+    record = Mismatch.collect(mismatch_steps(plain.field, held[0], PathSettings.recommended(paths=2, times=3)))
+    expected = record.heatmap(HeatSettings(smoothing=0.0))
+    np.testing.assert_array_equal(structural.maps(held[0])[structural.default], expected)
+    assert not np.array_equal(plain.maps(held[0])[plain.default], expected)
+
+
+def test_on_real_bottles_it_marks_what_the_squared_gap_misses():
+    folder = dataset("mvtec/bottle")
+    good = [path for found in find_good_images(folder).categories.values() for path in found]
+    images, _ = split_loaded(list(load_images(good, size=64, channels=3)))
+    model = last_model({"bottle": images}, field="gaussian", size=64, paths=PathSettings.recommended())
+    (items,) = find_test_sets(folder).values()
+    found = {}
+    for share in (0.0, 0.5):
+        options = EvaluateSettings(bootstrap=0, paths=model.info.paths.replace(structure=share))
+        *_, last = evaluate(model, items, options)
+        found[share] = last.result
+    assert found[0.5]["image_auroc"] > 0.995 > found[0.0]["image_auroc"]
+    assert found[0.5]["pixel_auroc"] > 0.97 > found[0.0]["pixel_auroc"]
+    assert found[0.5]["aupro"] > 0.91 and found[0.0]["aupro"] < 0.89
 
 
 def test_bad_input_is_refused_in_one_sentence():

@@ -109,7 +109,7 @@ def train(
 
     Args:
         images: ``(N, C, H, W)`` normal images in [-1, 1], on any device.
-        labels: ``(N,)`` category index of each.
+        labels: ``(N,)`` category index of each. Every category is drawn equally often, however few images it has.
         folder: where checkpoints go, written atomically every ``save_every`` steps, at the end, and when the
             caller closes the generator.
 
@@ -125,6 +125,7 @@ def train(
     done = checkpoint.load(folder, state, settings) if folder is not None else 0
     team.require_same(str(done), "unfinished run")
     objective, part = team.wrap(_Objective(state.network, settings.precision)), team.part(settings.batch)
+    shares = _even_shares(labels)
     writes = folder is not None and team.main
     sums, counts = torch.zeros(TIME_BINS), torch.zeros(TIME_BINS)
     state.network.train()
@@ -132,7 +133,7 @@ def train(
     for step in range(done, settings.steps):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(step, settings)
-        chosen, t, x0 = _draw(len(images), tuple(images.shape[1:]), settings, step)
+        chosen, t, x0 = _draw(len(images), shares, tuple(images.shape[1:]), settings, step)
         mine = chosen[part]
         x1 = seen = whiten(settings.source, images[mine].to(device))
         if settings.defects:
@@ -233,9 +234,20 @@ def _require_finite(name: str, value: float, step: int, settings: TrainSettings)
         )
 
 
-def _draw(count: int, shape: tuple[int, ...], settings: TrainSettings, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def _even_shares(labels: Tensor) -> Tensor | None:
+    """Probability of each image such that all categories are equally likely; None where they have equally many."""
+    _, category, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
+    return None if (counts == counts[0]).all() else 1 / (len(counts) * counts[category].double())
+
+
+def _draw(
+    count: int, shares: Tensor | None, shape: tuple[int, ...], settings: TrainSettings, step: int
+) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    chosen = torch.randint(count, (settings.batch,), generator=generator)
+    if shares is None:
+        chosen = torch.randint(count, (settings.batch,), generator=generator)
+    else:
+        chosen = torch.multinomial(shares, settings.batch, replacement=True, generator=generator)
     # One draw per stratum of (0, 1): the same law of t, with less variance between steps.
     uniform = (torch.arange(settings.batch) + torch.rand(settings.batch, generator=generator)) / settings.batch
     return chosen, uniform ** (1 / (1 + settings.time_power)), torch.randn(settings.batch, *shape, generator=generator)

@@ -26,6 +26,7 @@ from fmcore.datasets import load_images, split_loaded
 from fmcore.distributed import ALONE, Team, join, local_rank, one_sentence_if_another_ends
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
 from fmcore.fitting import FitSettings, fit
+from fmcore.mismatch import PathSettings
 from fmcore.model import load_model
 from fmcore.run_plan import RUN_FILE
 
@@ -83,7 +84,8 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> int:
 
 def fit_alone(parts: Path, steps: int, folder: Path | None = None):
     images, _ = split_loaded(list(load_images(sorted(parts.iterdir()), size=SIZE, channels=3)))
-    settings = FitSettings.parse(**SETTINGS, steps=steps, paths=PATHS)
+    paths = PathSettings.recommended(paths=PATHS.paths, times=PATHS.times)  # as the command line has it
+    settings = FitSettings.parse(**SETTINGS, steps=steps, paths=paths)
     records = list(fit({"parts": images}, settings, folder=folder))
     return records[-1].model, [r.done for r in records if r.stage == "training"]
 

@@ -231,8 +231,8 @@ def test_clicking_a_pixel_plots_its_curve_and_the_normal_range(page):
 def test_changing_r_recomputes_without_the_network_and_ends_the_verdict(page):
     page.find_element("css selector", "#settings button").click()
     boxes = "#settings input[type=number]"
-    until(lambda: len(page.find_elements("css selector", boxes)) == 5, "the settings")
-    box = page.find_elements("css selector", boxes)[3]  # K, T, alpha, r
+    until(lambda: len(page.find_elements("css selector", boxes)) == 6, "the settings")
+    box = page.find_elements("css selector", boxes)[4]  # K, T, structure, alpha, r
     box.clear()
     box.send_keys("1")
     until(lambda: "No verdict" in text(page, ".verdict"), "the new score")

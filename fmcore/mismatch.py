@@ -33,7 +33,7 @@ STRUCTURE = 0.5  # recommended: the plain geometric mean of both mismatches
 
 class PathSettings(Settings):
     """What decides which states the field is evaluated at and how they are compared; changing one of these runs it
-    again."""
+    again. The bare defaults are the paper's; `fmcore.fitting` uses `recommended`."""
 
     paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
     times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
@@ -65,8 +65,8 @@ class HeatSettings(Settings):
 
 @dataclass(frozen=True)
 class MismatchStep:
-    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap summed over channels, or its geometric
-    mean with the structural mismatch where the settings ask for it."""
+    """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap ``D`` summed over channels, or
+    ``D^(1 - p) S^p`` with the structural mismatch ``S`` where `PathSettings.structure` is ``p > 0``."""
 
     index: int
     t: float

@@ -5,14 +5,15 @@ faint scratch on a plain surface stays below what any speck leaves. A patch smoo
 any gap at all. Both show when the gap is compared with the contrast that is there. With ``var`` the variance under a
 Gaussian window around a pixel and ``y + (1 - t) r`` the end point that the field predicts,
 
-    S = sum over channels of  var(r) / (var(y) + var(y + (1 - t) r) + C),
+    S = sum over channels of  var(r) / (var(y) + var(y + (1 - t) r) + C2),
 
 which is ``1 - cs(y, y + (1 - t) r)`` over ``(1 - t)^2``, the same step to velocities by which ``|r|^2`` follows from a
 difference of images; ``cs`` is the contrast-structure part of SSIM (Wang et al. 2004), with their window and constant.
 
-Alone it is the worse measure, since it knows nothing of the size of a difference. `fmcore.mismatch` takes ``D^(1 - p)
-S^p`` with ``p`` from 0, the paper's mismatch, to 1; the recommended geometric mean, 1/2, needs no weight to be tuned to
-the units of either.
+Alone it is the worse measure: it knows nothing of the size of a difference, and a gap that is constant over the
+window, a flat change of colour, has ``S = 0`` but at its edges. `fmcore.mismatch` takes ``D^(1 - p) S^p`` with ``p``
+from 0, the paper's mismatch, to 1; the recommended geometric mean, 1/2, needs no weight to be tuned to the units of
+either.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class StructuralMismatch:
         self.contrast = (local_mean(self.image.square()) - self.mean.square()).clamp_min(0)
 
     def __call__(self, gap: Tensor, t: float) -> Tensor:
-        """``(K, C, H, W)`` gaps at ``t`` in (0, 1) -> ``(K, H, W)``, not negative, at most ``2 C / (1 - t)^2``."""
+        """Gaps ``(K, C, H, W)`` at ``t`` in (0, 1) -> ``(K, H, W)``, from 0 to ``2 / (1 - t)^2`` per channel."""
         mean = local_mean(gap)
         spread = (local_mean(gap.square()) - mean.square()).clamp_min(0)
         shared = local_mean(self.image * gap) - self.mean * mean

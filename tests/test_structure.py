@@ -62,6 +62,13 @@ def test_what_has_no_structure_has_no_structural_mismatch():
     assert structural(torch.full((2, *image.shape), 0.3), 0.5).max() < 1e-3
 
 
+def test_a_flat_change_of_colour_has_it_at_its_edges_only():
+    image, gap = 0.1 * pictures(1)[0], torch.zeros(1, 3, 24, 20)
+    gap[..., 10:] = 0.5
+    found = StructuralMismatch(image)(gap, 0.5)[0]
+    assert found[:, 9:11].min() > 0.1 and found[:, : 10 - RADIUS].max() == 0 and found[:, 10 + RADIUS :].max() < 1e-3
+
+
 def test_the_same_gap_counts_more_on_a_plain_surface():
     gap = 0.1 * pictures(1, seed=1)
     plain, busy = torch.zeros(3, 24, 20), pictures(1)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 import gradio as gr
 
@@ -12,6 +13,7 @@ from demo.checks import plain_errors
 from demo.inspection import OWN
 from demo.viewer import plain_message, viewer
 from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.model import Model
 
 AGGREGATORS = ["min", "mean", "median", "percentile"]
 
@@ -145,6 +147,11 @@ def _values(paths: PathSettings, heat: HeatSettings) -> list:
     return [paths.paths, paths.times, paths.structure, heat.aggregator, heat.percentile, heat.exponent, heat.smoothing]
 
 
+def _parsed(model: Model, values: Sequence) -> tuple[PathSettings, HeatSettings]:
+    """The checked settings behind `_values`."""
+    return checks.path_settings(model.info.paths, *values[:3]), checks.heat_settings(*values[3:])
+
+
 def _own_values(name, own_token):
     return _values(*_info(name, own_token))
 
@@ -169,8 +176,7 @@ def _category_changed(name):
 @plain_errors
 def _run(files, example, name, category, own_token, *settings):
     model, category = inspection.find_model(name, category, own_token)
-    paths = checks.path_settings(model.info.paths, *settings[:3])
-    heat = checks.heat_settings(*settings[3:])
+    paths, heat = _parsed(model, settings)
     if files or example is None:
         items = [inspection.Item(path.name, path) for path in checks.uploads(files)]
     else:
@@ -224,6 +230,4 @@ def _score(
     asked = (paths, times, structure, aggregator, percentile, exponent, smoothing)
     own_values = _values(chosen.info.paths, chosen.info.heat)
     values = [mine if value is None else value for value, mine in zip(asked, own_values, strict=True)]
-    settings = checks.path_settings(chosen.info.paths, *values[:3])
-    heat = checks.heat_settings(*values[3:])
-    return inspection.score_request(file, example, chosen, category, settings, heat)
+    return inspection.score_request(file, example, chosen, category, *_parsed(chosen, values))

@@ -106,6 +106,19 @@ def until(condition, what: str, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+# Pressed in one go, and until it is selected: the tabs are drawn anew while the page loads, which would lose a press.
+PRESS_TAB = """
+const tab = [...document.querySelectorAll('button[role=tab]')].find(b => b.textContent.trim() === arguments[0]);
+if (tab?.getAttribute('aria-selected') === 'true') return true;
+tab?.click();
+return false;
+"""
+
+
+def press_tab(page, name: str) -> None:
+    until(lambda: script(page, PRESS_TAB, name), f"the tab {name}", 40)
+
+
 def text(page, selector: str) -> str:
     return page.find_element("css selector", selector).text
 

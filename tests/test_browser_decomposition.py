@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from test_browser import REPAINT_MS, embedded, page, script, scrub, text, until, upload, url  # noqa: F401
 
 from demo.style import COLOURS
@@ -38,13 +40,23 @@ def tab(page):  # noqa: F811
 
 def open_tab(page) -> None:  # noqa: F811
     """Press the tab's button; on a narrow screen it may be behind the overflow menu."""
-    until(lambda: page.find_elements("css selector", "button[role=tab]"), "the tabs")
-    for more in page.find_elements("css selector", ".overflow-menu > button"):
-        if more.is_displayed():
-            more.click()
-    found = [b for b in page.find_elements("css selector", "button") if b.text == "Decomposition" and b.is_displayed()]
-    found[-1].click()
+    until(lambda: opened(page), "the tab Decomposition", 40)
     ready(page)
+
+
+def opened(page) -> bool:  # noqa: F811
+    """Whether the tab shows, after one press if it did not. The tabs are drawn anew while the page loads."""
+    if script(page, "return document.querySelector('#fd-law')?.checkVisibility()"):
+        return True
+    with suppress(StaleElementReferenceException):
+        for more in page.find_elements("css selector", ".overflow-menu > button"):
+            if more.is_displayed():
+                more.click()
+        for button in page.find_elements("css selector", "button"):
+            if button.text == "Decomposition" and button.is_displayed():
+                button.click()
+                break
+    return False
 
 
 def state(page) -> str | None:  # noqa: F811

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from test_app import running_app
-from test_browser import FLAGS, chromium, script, show_at, text, until
+from test_browser import FLAGS, chromium, press_tab, script, show_at, text, until
 
 DRAG_MS = 150  # on two idle cores; measured 25 to 40 there
 TOLERANCE = 2  # for a machine that does other work at the same time
@@ -52,9 +52,7 @@ def page(chrome, url, tmp_path):
 
 
 def open_tab(page) -> None:
-    find = "return [...document.querySelectorAll('button[role=tab]')].find(b => b.textContent.trim() === 'Playground')"
-    until(lambda: script(page, find) is not None, "the tabs", 40)
-    script(page, find).click()
+    press_tab(page, "Playground")
     until(lambda: data(page, "state") == "ready" and data(page, "landscapes"), "the first look", 40)
 
 

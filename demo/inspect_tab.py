@@ -92,9 +92,9 @@ def build_inspect_tab(app: gr.Blocks) -> None:
         score.click(_run, api_visibility="private", **run),
     ]
     for finished in runs:
-        finished.success(_show_first, [tokens, *heat_inputs], shown, **PLUMBING)
+        finished.success(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
     stopped = cancel.click(_stopped, None, screen, cancels=runs, **PLUMBING)
-    stopped.then(_show_first, [tokens, *heat_inputs], shown, **PLUMBING)
+    stopped.then(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
 
     view = {"fn": _show, "inputs": [tokens, results, *heat_inputs], "outputs": shown, **PLUMBING}
     results.input(**view)
@@ -108,14 +108,14 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     fitted_values = fitting.success(_own_values, [model, own_token], setting_inputs, **PLUMBING)
     # Pictures that are there already were scored by another model: that result must not stay on the screen.
     after_fit = fitted_values.success(_run_again, api_visibility="private", **run)
-    after_fit.success(_show_first, [tokens, *heat_inputs], shown, **PLUMBING)
+    after_fit.success(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
     stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[fitting, after_fit], **PLUMBING)
 
     changed = [category, gallery, example_group, own_group, example, *setting_inputs]
     model.input(_model_changed, [model, own_token], changed, **PLUMBING)
     category.input(_category_changed, category, [gallery, example], **PLUMBING)
     first_look = app.load(_first_look, None, [screen, tokens, example], api_visibility="private", **MODEL_WORK)
-    first_look.success(_show_first, [tokens, *heat_inputs], shown, **PLUMBING)
+    first_look.success(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
 
     # The programming interface: same inputs, plus a single file and the number of an example.
     with gr.Group(visible=False):
@@ -207,8 +207,9 @@ def _show(tokens, chosen, *heat):
     return inspection.show(tokens, chosen, checks.heat_settings(*heat)) if tokens else (gr.skip(), gr.skip())
 
 
-def _show_first(tokens, *heat):
-    return _show(tokens, None, *heat)
+def _show_last(tokens, *heat):
+    # What was just scored is on the screen, and a picture added to others is the one its visitor wants to see.
+    return _show(tokens, len(tokens) - 1, *heat)
 
 
 def _stopped():

@@ -261,14 +261,19 @@ def test_bad_file_is_explained_in_one_sentence(page, tmp_path):
     assert state(page) == "ready" and "Traceback" not in text(page, "body")
 
 
-def test_several_pictures_can_be_chosen_from(page, picture, tmp_path):
-    for number in range(2):
+def test_several_pictures_can_be_chosen_from_and_an_added_one_is_shown(page, picture, tmp_path):
+    def shown(number: int) -> bool:
+        return script(page, "return document.querySelectorAll('#results input')[arguments[0]]?.checked", number)
+
+    for number in range(3):
         shutil.copy(picture, tmp_path / f"{number}.png")
     upload(page, tmp_path / "0.png", tmp_path / "1.png")
     until(lambda: len(page.find_elements("css selector", "#results label")) == 2, "the list of results")
-    page.find_elements("css selector", "#results input")[1].click()
-    until(lambda: script(page, "return document.querySelectorAll('#results input')[1].checked"), "the choice")
+    page.find_elements("css selector", "#results input")[0].click()
+    until(lambda: shown(0), "the choice")
     assert re.search(r"1\.png: [\d.]+, (normal|anomalous)", text(page, "#results"))
+    upload(page, tmp_path / "2.png")
+    until(lambda: shown(2), "the added picture")
 
 
 def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):

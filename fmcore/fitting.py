@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from fmcore.calibration import Calibration, calibrate
+from fmcore.cross_fit import CrossFit, cross_fit, deal
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
@@ -30,6 +32,7 @@ from fmcore.settings import Settings
 from fmcore.source import SourceKind, mapped_back, whiten
 from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
 
+FOLDS = 5
 FEWEST = 3  # two to fit a Gaussian field, one held out
 Width = Annotated[int, Field(ge=8, le=2048)]
 
@@ -40,8 +43,14 @@ class FitSettings(Settings):
     field: Literal["gaussian", "unet"] = "unet"
     size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
     minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
-    steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes")
+    passes: float = Field(300.0, gt=0, description="most passes over the images, however many minutes are left")
+    steps: int | None = Field(
+        None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"
+    )
     start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
+    start_folds: int = Field(
+        1, ge=1, le=100, description="a unet trains on Gaussian fields that have not seen the image's fold; 1: off"
+    )
     time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
     source: Literal["auto", "white", "natural"] = Field(
         "auto", description="noise at t = 0; auto is natural for a unet, white for a gaussian (the paper: white)"
@@ -154,13 +163,9 @@ def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
     return fit_gaussian(whitened, components=settings.components, least_gain=settings.least_gain, seed=settings.seed)
 
 
-def _cross_fitted(batch: Tensor, settings: FitSettings, folds: int = 5) -> Iterator[tuple[Tensor, GaussianField]]:
-    order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
-    wanted = order[: settings.calibration_images]
-    folds = min(folds, len(batch))
-    for fold in range(folds):
-        held = order[fold::folds]
-        rest = order[~torch.isin(order, held)]
+def _cross_fitted(batch: Tensor, settings: FitSettings) -> Iterator[tuple[Tensor, GaussianField]]:
+    wanted = next(deal(len(batch), 1, settings.seed))[0][: settings.calibration_images]
+    for held, rest in deal(len(batch), FOLDS, settings.seed):
         scored = held[torch.isin(held, wanted)]
         if len(scored):
             yield batch[scored], _gaussian(batch[rest], settings)
@@ -174,7 +179,8 @@ def _fit_network(
     team: Team,
     held_out: dict[str, Tensor] | None,
 ) -> Iterator[FitRecord]:
-    train_parts, held_parts, gaussians = {}, {}, []
+    train_parts, held_parts, gaussians, starts = {}, {}, [], []
+    one = partial(_gaussian, settings=settings)
     for index, (name, batch) in enumerate(images.items()):
         if held_out is not None:
             held_parts[name], train_parts[name] = held_out[name], batch
@@ -183,7 +189,9 @@ def _fit_network(
             held = held_out_count(len(batch), settings.false_alarm_rate)
             held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
-            gaussians.append(_gaussian(train_parts[name], settings))
+            gaussians.append(one(train_parts[name]))
+            if settings.start_folds > 1:
+                starts.append(cross_fit(train_parts[name], one, folds=settings.start_folds, seed=settings.seed))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -193,7 +201,9 @@ def _fit_network(
     plan = make_or_resume_plan(settings, network, pool, labels, data, folder=folder, team=team)
     state = start_training(network, plan)
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(train(state, pool, labels, plan, folder=folder, team=team)) as records:
+    with closing(
+        train(state, pool, labels, plan, folder=folder, team=team, starts=CrossFit.joined(starts) if starts else None)
+    ) as records:
         for record in records:
             yield FitRecord("training", record.step, record.steps, train=record)
     adopt_average(state)

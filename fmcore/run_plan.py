@@ -1,14 +1,16 @@
 """The plan of a network run: its training settings, fixed once at the start and kept beside its checkpoint.
 
-Minutes become a number of steps when a run starts, so that a resumed run ends where the unbroken one would have;
-what the run was asked to do and a fingerprint of its images are kept with it, so that it is never continued as
-another.
+Minutes become a number of steps when a run starts, so that a resumed run ends where the unbroken one would have. A
+network that sees few images too often knows them by heart and marks defects worse, so minutes end with the most
+passes over the images. What the run was asked to do and a fingerprint of its images are kept with it, so that it is
+never continued as another.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,13 +68,18 @@ def make_or_resume_plan(
     )
     if settings.steps is None:
         steps = round(settings.minutes * 60 / _seconds_per_step(network, pool, labels, plan, team))
-        plan = plan.replace(steps=min(max(1, steps), MOST_STEPS))
+        plan = plan.replace(steps=min(max(1, steps), most_steps(settings, len(pool))))
     plan = plan.replace(warmup=min(100, plan.steps // 5))
     plan = TrainSettings.model_validate_json(team.text_of_main(plan.model_dump_json()))
     if folder is not None and team.main:
         run = json.dumps(wanted | {"plan": plan.model_dump(mode="json")}, indent=1)
         checkpoint.write_atomically(folder / RUN_FILE, lambda temporary: temporary.write_text(run))
     return plan
+
+
+def most_steps(settings: FitSettings, count: int) -> int:
+    """The steps that make the most passes over ``count`` training images, the last one begun counted whole."""
+    return min(math.ceil(settings.passes * count / settings.batch), MOST_STEPS)
 
 
 def forget_run(folder: str | Path) -> None:

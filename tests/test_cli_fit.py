@@ -68,6 +68,16 @@ def test_failed_fit_leaves_the_finished_model_that_it_was_to_replace(call, tmp_p
     assert (tmp_path / "model" / "model.json").read_text() == before and load_model(tmp_path / "model")
 
 
+@pytest.mark.parametrize(("given", "steps"), [(("--passes", 2.5, "--batch", 9), 4), (("--steps", 4), 4)])
+def test_training_that_ends_before_its_minutes_says_why(call, tmp_path, given, steps):
+    write_blobs(tmp_path / "parts", range(15))  # two are held out
+    quick = ("--size", 32, "--widths", "16", "--paths", 1, "--times", 2, "--minutes", 60)
+    code, _, err = call("fit", tmp_path / "parts", "--out", tmp_path / "model", *quick, *given)
+    assert code == 0 and load_model(tmp_path / "model").info.training["train"]["steps"] == steps
+    said = "after 4 steps, 2.5 passes over 13 images" in err.replace("\n", " ")
+    assert said == ("--passes" in given)
+
+
 def test_widths_are_given_as_a_list(call, tmp_path):
     write_blobs(tmp_path / "parts", range(4))
     command = ("fit", tmp_path / "parts", "--out", tmp_path / "model", "--size", 32, "--steps", 1, "--batch", 1)

@@ -40,10 +40,10 @@ def test_automatic_precision_is_bfloat16_where_the_processor_has_it(monkeypatch,
 
 def test_a_plan_is_resumed_whatever_the_speed_is_now(tmp_path, monkeypatch):
     monkeypatch.setattr(run_plan, "_seconds_per_step", lambda *_: 0.5)
-    first = plan_of(tmp_path, steps=None, minutes=1.0)
-    assert first.steps == 120 and first.warmup == 24
+    first = plan_of(tmp_path, steps=None, minutes=0.5)
+    assert first.steps == 60 and first.warmup == 12
     monkeypatch.setattr(run_plan, "_seconds_per_step", lambda *_: 0.1)
-    assert plan_of(tmp_path, steps=None, minutes=1.0) == first
+    assert plan_of(tmp_path, steps=None, minutes=0.5) == first
     with pytest.raises(ModelError, match="other settings"):
         plan_of(tmp_path, steps=None, minutes=2.0)
 
@@ -51,7 +51,22 @@ def test_a_plan_is_resumed_whatever_the_speed_is_now(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("seconds", "steps"), [(1e-4, MOST_STEPS), (1e9, 1)])
 def test_minutes_make_a_possible_number_of_steps(monkeypatch, seconds, steps):
     monkeypatch.setattr(run_plan, "_seconds_per_step", lambda *_: seconds)
-    assert plan_of(steps=None, minutes=100_000.0).steps == steps
+    assert plan_of(steps=None, minutes=100_000.0, passes=1e9).steps == steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, 75),  # 300 passes over 4 images, 16 at a time
+        ({"passes": 10.1, "batch": 8}, 6),
+        ({"passes": 1e-6}, 1),
+        ({"minutes": 0.5}, 30),  # the minutes end first
+        ({"steps": 80}, 80),  # asked for
+    ],
+)
+def test_minutes_end_with_the_most_passes_over_the_images(monkeypatch, changes, steps):
+    monkeypatch.setattr(run_plan, "_seconds_per_step", lambda *_: 1.0)
+    assert plan_of(**{"steps": None, "minutes": 20.0, **changes}).steps == steps
 
 
 def test_a_plan_that_cannot_be_written_is_one_sentence(tmp_path):

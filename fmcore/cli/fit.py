@@ -13,16 +13,17 @@ from fmcore.cli.options import Device, Given, check_device, check_folder, with_s
 from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fitting import FitSettings
+from fmcore.fitting import FitSettings, held_out_count
 from fmcore.fitting import fit as run_fit
 from fmcore.mismatch import STRUCTURE, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
-from fmcore.run_plan import forget_run
+from fmcore.run_plan import forget_run, most_steps
 
 HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",
     "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
     "start": "gaussian; none: the paper's plain network, which predicts v",
+    "passes": "most passes of a unet over its training images, however many minutes are left",
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",
@@ -102,6 +103,8 @@ def _run(images: dict[str, Tensor], settings: FitSettings, target: str, out: Pat
             model = record.model
             if record.stage not in tasks:
                 tasks[record.stage] = progress.add_task(record.stage, total=record.total)
+                if record.stage == "training":
+                    _say_why_it_ends_early(images, settings, record.total)
             text = record.stage
             if record.train:
                 text += f", loss {record.train.loss:.3f}, {record.train.images_per_second:.0f} images/s"
@@ -111,6 +114,15 @@ def _run(images: dict[str, Tensor], settings: FitSettings, target: str, out: Pat
                 notes.print(f"Interrupted. Repeat the same command to go on from here ('{out}').")
                 raise typer.Exit(130)
     return model
+
+
+def _say_why_it_ends_early(images: dict[str, Tensor], settings: FitSettings, steps: int) -> None:
+    trained = sum(len(batch) - held_out_count(len(batch), settings.false_alarm_rate) for batch in images.values())
+    if settings.steps is None and steps == most_steps(settings, trained):
+        notes.print(
+            f"Training ends after {steps} steps, {settings.passes:g} passes over {trained} images: more would learn so "
+            "few images by heart. To train longer give --passes or --steps."
+        )
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:

@@ -101,3 +101,16 @@ def test_a_fit_trains_on_fields_that_have_not_seen_the_image_and_scores_with_one
     torch.testing.assert_close(last.model.gaussians[1].mean, fit_gaussian(images["b"]).mean)
     list(fit(images, quick, held_out=images))
     assert given[1][1] is None
+
+
+def test_an_interrupted_fit_with_folds_ends_in_the_same_weights(tmp_path):
+    settings = FitSettings(size=32, paths=PATHS, steps=4, batch=2, widths=(16,), start_folds=3)
+    images = {"a": IMAGES}
+    *_, whole = fit(images, settings)
+    first = fit(images, settings, folder=tmp_path)
+    next(record for record in first if record.stage == "training" and record.done == 2)
+    first.close()
+    *_, resumed = fit(images, settings, folder=tmp_path)
+    expected = whole.model.network.core.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.model.network.core.state_dict().items())
+    assert resumed.model.info.thresholds == whole.model.info.thresholds

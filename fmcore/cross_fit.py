@@ -36,9 +36,14 @@ class CrossFit:
         return cls(fields, torch.cat(of))
 
 
+def shuffled(count: int, seed: int) -> Tensor:
+    """The indices of ``count`` images in random order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
 def deal(count: int, folds: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
     """For each of at most ``folds`` folds the indices of its images, and those of all others, in random order."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    order = shuffled(count, seed)
     folds = min(folds, count)
     for fold in range(folds):
         held = order[fold::folds]

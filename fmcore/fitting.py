@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from fmcore.calibration import Calibration, calibrate
-from fmcore.cross_fit import CrossFit, cross_fit, deal
+from fmcore.cross_fit import CrossFit, cross_fit, deal, shuffled
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
@@ -43,7 +43,9 @@ class FitSettings(Settings):
     field: Literal["gaussian", "unet"] = "unet"
     size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
     minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
-    passes: float = Field(300.0, gt=0, description="most passes over the images, however many minutes are left")
+    passes: float = Field(
+        300.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
+    )
     steps: int | None = Field(
         None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"
     )
@@ -164,7 +166,7 @@ def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
 
 
 def _cross_fitted(batch: Tensor, settings: FitSettings) -> Iterator[tuple[Tensor, GaussianField]]:
-    wanted = next(deal(len(batch), 1, settings.seed))[0][: settings.calibration_images]
+    wanted = shuffled(len(batch), settings.seed)[: settings.calibration_images]
     for held, rest in deal(len(batch), FOLDS, settings.seed):
         scored = held[torch.isin(held, wanted)]
         if len(scored):
@@ -185,7 +187,7 @@ def _fit_network(
         if held_out is not None:
             held_parts[name], train_parts[name] = held_out[name], batch
         else:
-            order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(settings.seed))
+            order = shuffled(len(batch), settings.seed)
             held = held_out_count(len(batch), settings.false_alarm_rate)
             held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":

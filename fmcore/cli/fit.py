@@ -23,7 +23,6 @@ HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",
     "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
     "start": "gaussian; none: the paper's plain network, which predicts v",
-    "passes": "most passes of a unet over its training images, however many minutes are left",
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",

@@ -70,7 +70,7 @@ class VelocityUNet(nn.Module):
         times, labels = self._batch(x, t, category)
         if self.settings.start == "none":
             return self.core(x, times, labels).float()
-        start, scale, inputs = self.prepare(x, times, labels)
+        start, scale, inputs = self.prepare(x, times, labels, self.gaussians)
         return start + expand_time(scale, x) * self.residual(inputs, times, labels)
 
     def residual(self, inputs: Tensor, times: Tensor, labels: Tensor) -> Tensor:
@@ -78,13 +78,13 @@ class VelocityUNet(nn.Module):
         return expand_time(times**2, inputs) * self.core(inputs, times, labels).float()
 
     def prepare(
-        self, x: Tensor, times: Tensor, which: Tensor, gaussians: Sequence[GaussianField] | None = None
+        self, x: Tensor, times: Tensor, which: Tensor, gaussians: Sequence[GaussianField]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The closed-form part: ``v_G`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input
         ``(B, 2 C, H, W)``: the standardised state beside the Gaussian field's estimate of the clean image.
 
-        ``which`` ``(B,)`` is the index of each state's field among ``gaussians``, by default the categories' own."""
-        gaussians = self.gaussians if gaussians is None else gaussians
+        ``which`` ``(B,)`` is the index of each state's field among ``gaussians``: its category's own, or in training
+        one that has not seen its image (`fmcore.cross_fit`)."""
         start, scale = torch.empty_like(x), torch.empty_like(times)
         inputs = x.new_empty(len(x), 2 * x.shape[1], *x.shape[2:])
         for index in which.unique().tolist():

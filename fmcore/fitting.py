@@ -33,6 +33,7 @@ from fmcore.source import SourceKind, mapped_back, whiten
 from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
 
 FOLDS = 5
+LEAST_GAIN = 0.01  # of a network's start
 FEWEST = 3  # two to fit a Gaussian field, one held out
 Width = Annotated[int, Field(ge=8, le=2048)]
 
@@ -61,7 +62,9 @@ class FitSettings(Settings):
         0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"
     )
     components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
-    least_gain: float = Field(0.0, ge=0, lt=1, description="least share of the rest a component must explain")
+    least_gain: float | None = Field(
+        None, ge=0, lt=1, description="least share of the rest a component must explain in held-out images"
+    )
     widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
     batch: int = Field(16, ge=1, le=4096)
     learning_rate: float = Field(1e-3, gt=0, le=1)
@@ -79,6 +82,16 @@ class FitSettings(Settings):
         if any(width > 128 and width % 64 for width in widths):
             raise ValueError("A width above 128 must be a multiple of 64")
         return widths
+
+    @property
+    def least_share(self) -> float:
+        """``least_gain``, or what is best where none is given.
+
+        A field that is used alone profits from all components. A network is trained on what its field leaves of the
+        training images, and every component takes more from those than from a new image, so it starts from the
+        leading few.
+        """
+        return self.least_gain if self.least_gain is not None else LEAST_GAIN if self.field == "unet" else 0.0
 
     @property
     def noise_source(self) -> SourceKind:
@@ -162,7 +175,7 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
 
 def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
     whitened = whiten(settings.noise_source, images)
-    return fit_gaussian(whitened, components=settings.components, least_gain=settings.least_gain, seed=settings.seed)
+    return fit_gaussian(whitened, components=settings.components, least_gain=settings.least_share, seed=settings.seed)
 
 
 def _cross_fitted(batch: Tensor, settings: FitSettings) -> Iterator[tuple[Tensor, GaussianField]]:

@@ -260,3 +260,19 @@ def test_defects_and_source_reach_the_training(tmp_path, blobs):
         assert not torch.equal(plain.network.core.head.weight, other.network.core.head.weight), changes
         assert other.info.training["train"]["source"] == changes["source"]
         assert other.info.training["train"]["defects"] == changes["defects"]
+
+
+def test_a_network_starts_from_the_leading_components_and_a_gaussian_field_keeps_all():
+    draw = torch.Generator().manual_seed(0)
+    directions = 0.2 * torch.randn(3, 3, SIZE, SIZE, generator=draw)
+    amounts = torch.randn(40, 3, generator=draw) * torch.tensor([1.0, 0.3, 0.04])
+    images = torch.einsum("nk,kchw->nchw", amounts, directions) + 0.05 * torch.randn(40, 3, SIZE, SIZE, generator=draw)
+
+    def components(**changes) -> int:
+        settings = settings_of(**{"steps": 1, "source": "white", **changes})
+        *_, last = fit({"a": images}, settings, held_out={"a": images[:2]})
+        return len(last.model.gaussians[0].variances)
+
+    assert components(field="gaussian") == components(least_gain=0.0) >= 3
+    assert components() == 2
+    assert components(least_gain=0.7) == components(field="gaussian", least_gain=0.7) == 1

@@ -13,7 +13,7 @@ from fmcore.cli.options import Device, Given, check_device, check_folder, with_s
 from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fitting import FitSettings, held_out_count
+from fmcore.fitting import LEAST_GAIN, FitSettings, held_out_count
 from fmcore.fitting import fit as run_fit
 from fmcore.mismatch import STRUCTURE, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
@@ -23,6 +23,8 @@ HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",
     "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
     "start": "gaussian; none: the paper's plain network, which predicts v",
+    "least_gain": "least share of the rest a component must explain in held-out images "
+    f"(default: unet {LEAST_GAIN}, gaussian 0)",
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",

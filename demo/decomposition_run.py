@@ -19,7 +19,7 @@ from demo.shelf import Shelf
 from fmcore.decomposition import DecompositionSettings
 from fmcore.errors import SettingsError
 from fmcore.fields import ExactField
-from fmcore.fitting import FitSettings
+from fmcore.fit_settings import FitSettings
 from fmcore.images import read_mask, read_picture
 from fmcore.laws import (
     Law,

@@ -9,7 +9,8 @@ import torch
 from demo import checks, inspection
 from fmcore.datasets import detect_channels, load_images, split_loaded
 from fmcore.errors import DataError, SettingsError
-from fmcore.fitting import FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import fit
 from fmcore.model import Model
 
 FEWEST, MOST = 5, 200

@@ -11,92 +11,26 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor
 
 from fmcore.calibration import Calibration, calibrate
-from fmcore.cross_fit import CrossFit, cross_fit, deal, shuffled
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.fields.unet import UNetSettings, VelocityUNet
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.fit_settings import FitSettings
+from fmcore.mismatch import Mismatch, VelocityField, mismatch_steps
 from fmcore.model import Model, ModelInfo
 from fmcore.run_plan import fingerprint, make_or_resume_plan
-from fmcore.settings import Settings
-from fmcore.source import SourceKind, mapped_back, whiten
-from fmcore.training import MOST_STEPS, TrainRecord, adopt_average, start_training, train
+from fmcore.source import mapped_back, whiten
+from fmcore.training import TrainRecord, adopt_average, start_training, train
 
 FOLDS = 5
-LEAST_GAIN = 0.01  # of a network's start
 FEWEST = 3  # two to fit a Gaussian field, one held out
-Width = Annotated[int, Field(ge=8, le=2048)]
-
-
-class FitSettings(Settings):
-    """What to fit, and how long. Defaults are the recipe we recommend for unknown data."""
-
-    field: Literal["gaussian", "unet"] = "unet"
-    size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
-    minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
-    passes: float = Field(
-        300.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
-    )
-    steps: int | None = Field(
-        None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"
-    )
-    start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
-    start_folds: int = Field(
-        1, ge=1, le=100, description="a unet trains on Gaussian fields that have not seen the image's fold; 1: off"
-    )
-    time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
-    source: Literal["auto", "white", "natural"] = Field(
-        "auto", description="noise at t = 0; auto is natural for a unet, white for a gaussian (the paper: white)"
-    )
-    defects: float = Field(
-        0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"
-    )
-    components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
-    least_gain: float | None = Field(
-        None, ge=0, lt=1, description="least share of the rest a component must explain in held-out images"
-    )
-    widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
-    batch: int = Field(16, ge=1, le=4096)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is fast")
-    save_every: int = Field(200, ge=1, description="training steps between checkpoints")
-    seed: int = Field(0, ge=0, lt=2**31)
-    false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
-    calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
-    paths: PathSettings = Field(default_factory=PathSettings.recommended)
-    heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
-
-    @field_validator("widths")
-    @classmethod
-    def _split_into_heads(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width > 128 and width % 64 for width in widths):
-            raise ValueError("A width above 128 must be a multiple of 64")
-        return widths
-
-    @property
-    def least_share(self) -> float:
-        """``least_gain``, or what is best where none is given.
-
-        A field that is used alone profits from all components. A network is trained on what its field leaves of the
-        training images, and every component takes more from those than from a new image, so it starts from the
-        leading few.
-        """
-        return self.least_gain if self.least_gain is not None else LEAST_GAIN if self.field == "unet" else 0.0
-
-    @property
-    def noise_source(self) -> SourceKind:
-        """The source meant by ``auto``."""
-        return self.source if self.source != "auto" else "natural" if self.field == "unet" else "white"
 
 
 @dataclass(frozen=True)
@@ -179,11 +113,20 @@ def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
 
 
 def _cross_fitted(batch: Tensor, settings: FitSettings) -> Iterator[tuple[Tensor, GaussianField]]:
-    wanted = shuffled(len(batch), settings.seed)[: settings.calibration_images]
-    for held, rest in deal(len(batch), FOLDS, settings.seed):
+    order = _shuffled(len(batch), settings)
+    wanted = order[: settings.calibration_images]
+    folds = min(FOLDS, len(batch))
+    for fold in range(folds):
+        held = order[fold::folds]
+        rest = order[~torch.isin(order, held)]
         scored = held[torch.isin(held, wanted)]
         if len(scored):
             yield batch[scored], _gaussian(batch[rest], settings)
+
+
+def _shuffled(count: int, settings: FitSettings) -> Tensor:
+    """The indices of ``count`` images in random order."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(settings.seed))
 
 
 def _fit_network(
@@ -194,19 +137,16 @@ def _fit_network(
     team: Team,
     held_out: dict[str, Tensor] | None,
 ) -> Iterator[FitRecord]:
-    train_parts, held_parts, gaussians, starts = {}, {}, [], []
-    one = partial(_gaussian, settings=settings)
+    train_parts, held_parts, gaussians = {}, {}, []
     for index, (name, batch) in enumerate(images.items()):
         if held_out is not None:
             held_parts[name], train_parts[name] = held_out[name], batch
         else:
-            order = shuffled(len(batch), settings.seed)
+            order = _shuffled(len(batch), settings)
             held = held_out_count(len(batch), settings.false_alarm_rate)
             held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
-            gaussians.append(one(train_parts[name]))
-            if settings.start_folds > 1:
-                starts.append(cross_fit(train_parts[name], one, folds=settings.start_folds, seed=settings.seed))
+            gaussians.append(_gaussian(train_parts[name], settings))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -216,9 +156,7 @@ def _fit_network(
     plan = make_or_resume_plan(settings, network, pool, labels, data, folder=folder, team=team)
     state = start_training(network, plan)
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(
-        train(state, pool, labels, plan, folder=folder, team=team, starts=CrossFit.joined(starts) if starts else None)
-    ) as records:
+    with closing(train(state, pool, labels, plan, folder=folder, team=team)) as records:
         for record in records:
             yield FitRecord("training", record.step, record.steps, train=record)
     adopt_average(state)

@@ -33,7 +33,8 @@ from fmcore.errors import DataError, SettingsError
 from fmcore.fields.empirical import EmpiricalField
 from fmcore.fields.exact import ExactField
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
-from fmcore.fitting import FEWEST, FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import FEWEST, fit
 from fmcore.gaussian_terms import GaussianTerms, gaussian_terms
 from fmcore.mismatch import VelocityField
 

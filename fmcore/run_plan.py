@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,10 +20,8 @@ from fmcore import checkpoint
 from fmcore.distributed import Team
 from fmcore.errors import ModelError
 from fmcore.fields.unet import VelocityUNet
+from fmcore.fit_settings import FitSettings
 from fmcore.training import MOST_STEPS, TrainSettings, start_training, train
-
-if TYPE_CHECKING:
-    from fmcore.fitting import FitSettings
 
 RUN_FILE = "run.json"
 

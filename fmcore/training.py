@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,11 +26,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fmcore import checkpoint
-from fmcore.cross_fit import CrossFit
 from fmcore.defect_training import spoil
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import SettingsError, TrainingError
-from fmcore.fields.gaussian import GaussianField
 from fmcore.fields.unet import VelocityUNet
 from fmcore.path import interpolate
 from fmcore.settings import Settings
@@ -104,7 +102,6 @@ def train(
     *,
     folder: str | Path | None = None,
     team: Team = ALONE,
-    starts: CrossFit | None = None,
 ) -> Iterator[TrainRecord]:
     """Train to ``settings.steps``, continuing from the checkpoint in ``folder`` if there is one.
 
@@ -115,7 +112,6 @@ def train(
         labels: ``(N,)`` category index of each. Every category is drawn equally often, however few images it has.
         folder: where checkpoints go, written atomically every ``save_every`` steps, at the end, and when the
             caller closes the generator.
-        starts: Gaussian fields that the network is trained on in place of its own, which have seen all images.
 
     Raises:
         TrainingError: if the loss or its gradient is no longer finite; the last checkpoint stays as it was.
@@ -128,10 +124,7 @@ def train(
     device = next(state.network.parameters()).device
     done = checkpoint.load(folder, state, settings) if folder is not None else 0
     team.require_same(str(done), "unfinished run")
-    starts = starts or CrossFit(list(state.network.gaussians), labels)
-    gaussians, which = [field.to(device) for field in starts.fields], starts.of.to(device)
-    objective = team.wrap(_Objective(state.network, gaussians, settings.precision))
-    part = team.part(settings.batch)
+    objective, part = team.wrap(_Objective(state.network, settings.precision)), team.part(settings.batch)
     shares = _even_shares(labels)
     writes = folder is not None and team.main
     sums, counts = torch.zeros(TIME_BINS), torch.zeros(TIME_BINS)
@@ -146,7 +139,7 @@ def train(
         if settings.defects:
             spoilt = spoil(images, chosen, settings.defects, settings.seed * 1_000_003 + step, part)
             seen = whiten(settings.source, spoilt.to(device))
-        losses = objective(x0[part].to(device), x1, t[part].to(device), labels[mine].to(device), seen, which[mine])
+        losses = objective(x0[part].to(device), x1, t[part].to(device), labels[mine].to(device), seen)
         every_loss = team.whole(losses.detach(), settings.batch)
         _require_finite("loss", value := float(every_loss.mean()), step, settings)
         state.optimizer.zero_grad(set_to_none=True)
@@ -186,15 +179,13 @@ def loss_per_image(
     labels: Tensor,
     seen: Tensor | None = None,
     precision: str = "float32",
-    start: tuple[Sequence[GaussianField], Tensor] | None = None,
 ) -> Tensor:
     """Eq. 1 per image ``(B,)``: mean squared velocity error over pixels and channels, in units of ``s(t)^2``
     where the network starts from a Gaussian field.
 
     ``seen`` is ``x1`` (None) or a defective copy of it (`fmcore.defect_training`). At a defect the velocity of the
     start is off by up to ``d = (x1 - seen) / (1 - t)``, near t = 1 by so much that nothing else would count: the
-    loss of such an image is divided by ``1 + |d|^2``, the mean square in the same units. ``start`` are Gaussian fields
-    and the index ``(B,)`` of each image's among them; None: those of the network and ``labels``.
+    loss of such an image is divided by ``1 + |d|^2``, the mean square in the same units.
     """
     seen = x1 if seen is None else seen
     x, u, scale = interpolate(x0, seen, t), x1 - x0, torch.ones_like(t)
@@ -203,9 +194,8 @@ def loss_per_image(
             error = network.core(x, t, labels).float() - u
         else:
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-                gaussians, which = start or (network.gaussians, labels)
-                closed, scale, inputs = network.prepare(x, t, which, gaussians)
-            error = network.residual(inputs, t, labels) - (u - closed) / scale[:, None, None, None]
+                start, scale, inputs = network.prepare(x, t, labels)
+            error = network.residual(inputs, t, labels) - (u - start) / scale[:, None, None, None]
     off = (x1 - seen).square().flatten(1).mean(1) / ((1 - t) * scale).square().clamp_min(1e-12)
     return error.square().flatten(1).mean(1) / (1 + off)
 
@@ -228,13 +218,13 @@ class _Objective(nn.Module):
     """`loss_per_image` as a module, which is what a team can wrap. Only the core is registered as a part of it:
     the Gaussian fields never change and need not be sent between processes."""
 
-    def __init__(self, network: VelocityUNet, gaussians: Sequence[GaussianField], precision: str):
+    def __init__(self, network: VelocityUNet, precision: str):
         super().__init__()
         self.core = network.core
-        self._loss = lambda *batch, which: loss_per_image(network, *batch, precision, (gaussians, which))
+        self._loss = lambda *batch: loss_per_image(network, *batch, precision)
 
-    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, seen: Tensor, which: Tensor) -> Tensor:
-        return self._loss(x0, x1, t, labels, seen, which=which)
+    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, seen: Tensor) -> Tensor:
+        return self._loss(x0, x1, t, labels, seen)
 
 
 def _require_finite(name: str, value: float, step: int, settings: TrainSettings) -> None:

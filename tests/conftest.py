@@ -19,7 +19,8 @@ from PIL import Image
 from fmcore import cli
 from fmcore.datasets import load_images, split_loaded
 from fmcore.fields.gaussian import GaussianField
-from fmcore.fitting import FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import fit
 from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.model import save_model
 

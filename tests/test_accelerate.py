@@ -25,7 +25,8 @@ from fmcore.checkpoint import FILE as CHECKPOINT
 from fmcore.datasets import load_images, split_loaded
 from fmcore.distributed import ALONE, Team, join, local_rank, one_sentence_if_another_ends
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
-from fmcore.fitting import FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import fit
 from fmcore.mismatch import PathSettings
 from fmcore.model import load_model
 from fmcore.run_plan import RUN_FILE

@@ -11,7 +11,7 @@ from pydantic import Field
 from typer.testing import CliRunner
 
 from fmcore.cli.options import Given, with_settings
-from fmcore.fitting import FitSettings
+from fmcore.fit_settings import FitSettings
 from fmcore.settings import Settings
 
 

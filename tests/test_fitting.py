@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from fmcore.checkpoint import FILE
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
-from fmcore.fitting import FitSettings, fit, held_out_count
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import fit, held_out_count
 from fmcore.images import Picture
 from fmcore.metrics import auroc
 from fmcore.mismatch import Mismatch, image_score, mismatch_steps

@@ -13,7 +13,7 @@ from fmcore.decomposition import DecompositionSettings, decompose
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields import GaussianField
 from fmcore.fields.gaussian import fit_gaussian
-from fmcore.fitting import FitSettings
+from fmcore.fit_settings import FitSettings
 from fmcore.gaussian_terms import gaussian_terms
 from fmcore.laws import (
     decompose_law,

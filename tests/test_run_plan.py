@@ -11,7 +11,7 @@ from fmcore.checkpoint import FILE as CHECKPOINT
 from fmcore.distributed import ALONE
 from fmcore.errors import ModelError
 from fmcore.fields.unet import UNetSettings, VelocityUNet
-from fmcore.fitting import FitSettings
+from fmcore.fit_settings import FitSettings
 from fmcore.run_plan import RUN_FILE, fingerprint, forget_run, make_or_resume_plan
 from fmcore.training import MOST_STEPS
 

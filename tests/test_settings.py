@@ -6,7 +6,7 @@ import pytest
 from conftest import assert_one_sentence
 
 from fmcore.errors import SettingsError
-from fmcore.fitting import FitSettings
+from fmcore.fit_settings import FitSettings
 from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.training import TrainSettings
 

@@ -35,7 +35,8 @@ from fmcore.fields.patch_gaussian import fit_patch_gaussian
 from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fields.tiled import fit_tiled_gaussian
-from fmcore.fitting import FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import fit
 from fmcore.mismatch import STRUCTURE, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
@@ -46,6 +47,7 @@ CLOSED = ("gaussian", "gaussian-natural", "gaussian-tiles", "patch", "patch-mixt
 # What each network differs in from the recommended recipe; the last is the paper's.
 NETWORKS: dict[str, dict] = {
     "unet": {},
+    "unet-all-components": {"least_gain": 0.0},
     "unet-white": {"source": "white"},
     "unet-no-defects": {"defects": 0.0},
     "unet-white-no-defects": {"source": "white", "defects": 0.0},

@@ -13,8 +13,9 @@ from fmcore.cli.options import Device, Given, check_device, check_folder, with_s
 from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fitting import LEAST_GAIN, FitSettings, held_out_count
+from fmcore.fit_settings import LEAST_GAIN, FitSettings
 from fmcore.fitting import fit as run_fit
+from fmcore.fitting import held_out_count
 from fmcore.mismatch import STRUCTURE, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps

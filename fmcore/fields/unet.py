@@ -23,7 +23,6 @@ It lives on whitened images where its source is not white noise; `fmcore.model` 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -70,26 +69,21 @@ class VelocityUNet(nn.Module):
         times, labels = self._batch(x, t, category)
         if self.settings.start == "none":
             return self.core(x, times, labels).float()
-        start, scale, inputs = self.prepare(x, times, labels, self.gaussians)
+        start, scale, inputs = self.prepare(x, times, labels)
         return start + expand_time(scale, x) * self.residual(inputs, times, labels)
 
     def residual(self, inputs: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         """The gated network output ``t^2 F``, the residual in units of ``s(t)``, shaped as ``x``."""
         return expand_time(times**2, inputs) * self.core(inputs, times, labels).float()
 
-    def prepare(
-        self, x: Tensor, times: Tensor, which: Tensor, gaussians: Sequence[GaussianField]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, x: Tensor, times: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The closed-form part: ``v_G`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input
-        ``(B, 2 C, H, W)``: the standardised state beside the Gaussian field's estimate of the clean image.
-
-        ``which`` ``(B,)`` is the index of each state's field among ``gaussians``: its category's own, or in training
-        one that has not seen its image (`fmcore.cross_fit`)."""
+        ``(B, 2 C, H, W)``: the standardised state beside the Gaussian field's estimate of the clean image."""
         start, scale = torch.empty_like(x), torch.empty_like(times)
         inputs = x.new_empty(len(x), 2 * x.shape[1], *x.shape[2:])
-        for index in which.unique().tolist():
-            chosen = which == index
-            gaussian, state, time = gaussians[index], x[chosen], times[chosen]
+        for index in labels.unique().tolist():
+            chosen = labels == index
+            gaussian, state, time = self.gaussians[index], x[chosen], times[chosen]
             column = expand_time(time, state)
             start[chosen] = velocity = gaussian(state, time)
             scale[chosen] = gaussian.residual_variance(time).sqrt()

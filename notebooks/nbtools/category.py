@@ -18,7 +18,8 @@ from fmcore.datasets import (
     split_loaded,
 )
 from fmcore.errors import SettingsError
-from fmcore.fitting import FitRecord, FitSettings, fit
+from fmcore.fit_settings import FitSettings
+from fmcore.fitting import FitRecord, fit
 from fmcore.model import Model, save_model
 from fmcore.run_plan import forget_run
 from fmcore.synthetic import RenderSettings, write_dataset

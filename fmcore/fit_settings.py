@@ -1,0 +1,73 @@
+"""The settings of a fit; their defaults are the recipe we recommend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.settings import Settings
+from fmcore.source import SourceKind
+from fmcore.training import MOST_STEPS
+
+LEAST_GAIN = 0.01  # of a network's start
+Width = Annotated[int, Field(ge=8, le=2048)]
+
+
+class FitSettings(Settings):
+    """What to fit, and how long. Defaults are the recipe we recommend for unknown data."""
+
+    field: Literal["gaussian", "unet"] = "unet"
+    size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
+    minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
+    passes: float = Field(
+        300.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
+    )
+    steps: int | None = Field(
+        None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"
+    )
+    start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
+    time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
+    source: Literal["auto", "white", "natural"] = Field(
+        "auto", description="noise at t = 0; auto is natural for a unet, white for a gaussian (the paper: white)"
+    )
+    defects: float = Field(
+        0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"
+    )
+    components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
+    least_gain: float | None = Field(
+        None, ge=0, lt=1, description="least share of the rest a component must explain in held-out images"
+    )
+    widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
+    batch: int = Field(16, ge=1, le=4096)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is fast")
+    save_every: int = Field(200, ge=1, description="training steps between checkpoints")
+    seed: int = Field(0, ge=0, lt=2**31)
+    false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
+    calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
+    paths: PathSettings = Field(default_factory=PathSettings.recommended)
+    heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
+
+    @field_validator("widths")
+    @classmethod
+    def _split_into_heads(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if any(width > 128 and width % 64 for width in widths):
+            raise ValueError("A width above 128 must be a multiple of 64")
+        return widths
+
+    @property
+    def least_share(self) -> float:
+        """``least_gain``, or what is best where none is given.
+
+        A field that is used alone profits from all components. A network is trained on what its field leaves of the
+        training images, and every component takes more from those than from a new image, so it starts from the
+        leading few.
+        """
+        return self.least_gain if self.least_gain is not None else LEAST_GAIN if self.field == "unet" else 0.0
+
+    @property
+    def noise_source(self) -> SourceKind:
+        """The source meant by ``auto``."""
+        return self.source if self.source != "auto" else "natural" if self.field == "unet" else "white"

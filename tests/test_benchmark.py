@@ -16,7 +16,7 @@ from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
 from fmcore.benchmark_results import read_results, result_path
 from fmcore.benchmark_table import make_table, markdown
 from fmcore.detection import NAMES
-from fmcore.errors import DataError, SettingsError
+from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.synthetic_defects import paste_defects
 
 FAST = {"size": 32, "paths": 1, "times": 2, "steps": 2, "pixel_size": 32, "bootstrap": 20, "synthetic": 2}
@@ -154,6 +154,13 @@ def test_a_trained_network_is_kept_and_shared(categories, tmp_path):
         >= 0.9 * json.loads(next((tmp_path / "models").rglob("model.json")).read_text())["training"]["seconds"]
     )
     assert first[0]["image_auroc"] == second[0]["image_auroc"]
+    kept = next((tmp_path / "models").rglob("model.json"))
+    info = json.loads(kept.read_text())
+    info["training"]["fit"]["least_gain"] = 0.5  # a recipe that has changed since
+    kept.write_text(json.dumps(info))
+    with pytest.raises(ModelError) as error:
+        results_of(categories[:1], tmp_path, methods=("reconstruction:unet",))
+    assert_one_sentence(error.value, "other settings")
 
 
 def test_fields_are_fitted_once_and_their_time_counts_for_all():

@@ -211,26 +211,26 @@ class Workshop:
             yield BuildRecord(name, 0, 1)
             return closed[name](), 0.0
         folder = self.folder / name if self.folder is not None else None
+        wanted = FitSettings.parse(
+            field="unet",
+            size=self.train.shape[-1],
+            minutes=s.minutes,
+            steps=s.steps,
+            seed=s.seed,
+            paths=PathSettings.parse(paths=s.paths, times=s.times),
+            **NETWORKS[name],
+        )
         if folder is not None and (folder / FILE).is_file():
             model = load_model(folder)
+            if model.info.training.get("fit") != wanted.model_dump(mode="json"):
+                raise ModelError(f"The network in '{folder}' was fitted with other settings: give another folder.")
         else:
-            wanted = FitSettings.parse(
-                field="unet",
-                size=self.train.shape[-1],
-                minutes=s.minutes,
-                steps=s.steps,
-                seed=s.seed,
-                paths=PathSettings.parse(paths=s.paths, times=s.times),
-                **NETWORKS[name],
-            )
             model = None
             for record in fit({self.category: self.train}, wanted, folder=folder, held_out={self.category: self.held}):
                 model = record.model
                 yield BuildRecord(f"{name} {record.stage}", record.done, record.total)
             if folder is not None:
                 save_model(folder, model)
-        if model.info.size != self.train.shape[-1]:
-            raise ModelError(f"The network in '{folder}' is of another size: give another folder.")
         return model.field(), float(model.info.training.get("seconds", 0.0))
 
 

@@ -22,7 +22,7 @@ class FitSettings(Settings):
     size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
     minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
     passes: float = Field(
-        300.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
+        450.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
     )
     steps: int | None = Field(
         None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"

@@ -57,11 +57,11 @@ def test_minutes_make_a_possible_number_of_steps(monkeypatch, seconds, steps):
 @pytest.mark.parametrize(
     ("changes", "steps"),
     [
-        ({}, 75),  # 300 passes over 4 images, 16 at a time
+        ({}, 113),  # 450 passes over 4 images, 16 at a time
         ({"passes": 10.1, "batch": 8}, 6),
         ({"passes": 1e-6}, 1),
         ({"minutes": 0.5}, 30),  # the minutes end first
-        ({"steps": 80}, 80),  # asked for
+        ({"steps": 120}, 120),  # asked for
     ],
 )
 def test_minutes_end_with_the_most_passes_over_the_images(monkeypatch, changes, steps):

@@ -121,10 +121,10 @@ def fisher_steps(
     The mismatch is bit for bit that of `fmcore.mismatch.mismatch_steps` with the same settings and chunk.
 
     Raises:
-        SettingsError: for fields of different sources, or settings with a structural mismatch.
+        SettingsError: for fields of different sources, or settings with a structural mismatch or with tiles.
     """
-    if settings.structure:
-        raise SettingsError("The Fisher part is a difference of two velocities alone: set structure = 0.")
+    if settings.structure or settings.tiles:
+        raise SettingsError("The Fisher part is a difference of two velocities alone: set structure = 0 and tiles = 0.")
     if source_of(p) != source_of(q):
         raise SettingsError("Two fields are compared along the same paths: fit both with the same source of noise.")
     noise = source_noise(p, "independent", settings.paths, tuple(image.shape), settings.noise_seed).to(image.device)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch import TILES, HeatSettings, PathSettings
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
 from fmcore.training import MOST_STEPS
 
 LEAST_GAIN = 0.01  # of a network's start
 Width = Annotated[int, Field(ge=8, le=2048)]
+
+
+def recommended_paths(field: str, **given: Any) -> PathSettings:
+    """The paths we recommend for a model, some replaced: with structure, and for a unet with Gaussian tiles."""
+    return PathSettings.recommended(**({"tiles": TILES} if field == "unet" else {}) | given)
 
 
 class FitSettings(Settings):
@@ -47,7 +52,7 @@ class FitSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
-    paths: PathSettings = Field(default_factory=PathSettings.recommended)
+    paths: PathSettings = Field(default_factory=lambda before: recommended_paths(before["field"]))
     heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
 
     @field_validator("widths")
@@ -56,6 +61,13 @@ class FitSettings(Settings):
         if any(width > 128 and width % 64 for width in widths):
             raise ValueError("A width above 128 must be a multiple of 64")
         return widths
+
+    @field_validator("paths")
+    @classmethod
+    def _tiles_beside_a_network(cls, paths: PathSettings, info: ValidationInfo) -> PathSettings:
+        if paths.tiles and info.data.get("field") == "gaussian":
+            raise ValueError("A gaussian has no tiles beside it: set tiles = 0, or fit a unet")
+        return paths
 
     @property
     def least_share(self) -> float:

@@ -21,16 +21,18 @@ from fmcore.calibration import Calibration, calibrate
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
+from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.fit_settings import FitSettings
 from fmcore.mismatch import Mismatch, VelocityField, mismatch_steps
-from fmcore.model import Model, ModelInfo
+from fmcore.model import Model, ModelInfo, tile_side
 from fmcore.run_plan import fingerprint, make_or_resume_plan
 from fmcore.source import mapped_back, whiten
 from fmcore.training import TrainRecord, adopt_average, start_training, train
 
 FOLDS = 5
 FEWEST = 3  # two to fit a Gaussian field, one held out
+TILE_COMPONENTS = 32  # per tile; a hundred mark and rank no better and make the model three times as large
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
         yield FitRecord("gaussian", index + 1, len(images))
         reduced = []
         for held_out, field in _cross_fitted(batch, settings):
-            for mismatch in _reduced(field.to(device), held_out, settings, device, ALONE):
+            for mismatch in _reduced(field.to(device), None, held_out, settings, device, ALONE):
                 reduced.append(mismatch)
                 yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
     training = _summary(images, settings, fingerprint(images), time.perf_counter() - started)
-    model = _model("gaussian", images, settings, fields, None, calibrations, training)
+    model = _model("gaussian", images, settings, fields, [], None, calibrations, training)
     yield FitRecord("finished", 1, 1, model=model)
 
 
@@ -137,7 +139,7 @@ def _fit_network(
     team: Team,
     held_out: dict[str, Tensor] | None,
 ) -> Iterator[FitRecord]:
-    train_parts, held_parts, gaussians = {}, {}, []
+    train_parts, held_parts, gaussians, tiles = {}, {}, [], []
     for index, (name, batch) in enumerate(images.items()):
         if held_out is not None:
             held_parts[name], train_parts[name] = held_out[name], batch
@@ -147,6 +149,8 @@ def _fit_network(
             held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
+        if settings.paths.tiles:
+            tiles.append(fit_tiles(train_parts[name], settings.seed).to(device))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -166,13 +170,20 @@ def _fit_network(
     total = sum(map(len, scored.values()))
     for index, (name, held) in enumerate(scored.items()):
         reduced = []
-        for mismatch in _reduced(network.conditioned(index), held, settings, device, team):
+        for mismatch in _reduced(
+            network.conditioned(index), tiles[index] if tiles else None, held, settings, device, team
+        ):
             reduced.append(mismatch)
             yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
     training = _summary(images, settings, data, state.seconds) | {"train": plan.model_dump(mode="json")}
-    model = _model("unet", images, settings, gaussians, network, calibrations, training)
+    model = _model("unet", images, settings, gaussians, tiles, network, calibrations, training)
     yield FitRecord("finished", 1, 1, model=model)
+
+
+def fit_tiles(images: Tensor, seed: int) -> TiledField:
+    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)``, at least two of them."""
+    return fit_tiled_gaussian(images, tile=tile_side(images.shape[-1]), components=TILE_COMPONENTS, seed=seed)
 
 
 def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianField], categories: int) -> VelocityUNet:
@@ -191,14 +202,19 @@ def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianF
 
 
 def _reduced(
-    field: VelocityField, images: Tensor, settings: FitSettings, device: str, team: Team
+    field: VelocityField,
+    tiles: VelocityField | None,
+    images: Tensor,
+    settings: FitSettings,
+    device: str,
+    team: Team,
 ) -> Iterator[Mismatch]:
     """The mismatch of each image, already aggregated over paths, as one path: what calibration needs, a K-th of
     the memory. The images ``(n, C, H, W)`` are scored a team's size at a time, one by each process."""
     field = mapped_back(field, settings.noise_source)
     for first in range(0, len(images), team.size):
         mine = images[min(first + team.rank, len(images) - 1)].to(device)
-        full = Mismatch.collect(mismatch_steps(field, mine, settings.paths))
+        full = Mismatch.collect(mismatch_steps(field, mine, settings.paths, tiles=tiles))
         maps = torch.from_numpy(full.per_time(settings.heat)[None, :, None]).to(device)
         for each in team.whole(maps, team.size)[: len(images) - first].cpu().numpy():
             yield Mismatch(full.times, each)
@@ -209,6 +225,7 @@ def _model(
     images: dict[str, Tensor],
     settings: FitSettings,
     gaussians: list[GaussianField],
+    tiles: list[TiledField],
     network: VelocityUNet | None,
     calibrations: dict[str, Calibration],
     training: dict,
@@ -224,9 +241,11 @@ def _model(
         thresholds={name: c.threshold for name, c in calibrations.items()},
         notes={name: c.reason for name, c in calibrations.items() if c.reason},
         unet=network.settings if network is not None else None,
+        tiled=bool(tiles),
         training=training,
     )
-    return Model(info, tuple(gaussians), network, {name: c.normal_range for name, c in calibrations.items()})
+    ranges = {name: c.normal_range for name, c in calibrations.items()}
+    return Model(info, tuple(gaussians), network, ranges, tuple(tiles))
 
 
 def _summary(images: dict[str, Tensor], settings: FitSettings, data: str, seconds: float) -> dict:

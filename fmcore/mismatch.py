@@ -18,6 +18,7 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from fmcore.errors import SettingsError
 from fmcore.noise import NoiseKind
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
@@ -29,6 +30,7 @@ Aggregator = Literal["min", "mean", "median", "percentile"]
 
 
 STRUCTURE = 0.5  # recommended: the plain geometric mean of both mismatches
+TILES = 0.3  # recommended beside a network, which knows more than its tiles do
 
 
 class PathSettings(Settings):
@@ -41,6 +43,9 @@ class PathSettings(Settings):
     noise: NoiseKind = Field("independent", description="how the K draws depend on each other, see `fmcore.noise`")
     structure: float = Field(
         0.0, ge=0, le=1, description="exponent p of the structural mismatch, see `fmcore.structure`; the paper: 0"
+    )
+    tiles: float = Field(
+        0.0, ge=0, le=1, description="exponent q of the mismatch of Gaussian tiles beside a network; the paper: 0"
     )
 
     @classmethod
@@ -66,7 +71,8 @@ class HeatSettings(Settings):
 @dataclass(frozen=True)
 class MismatchStep:
     """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap ``D`` summed over channels, or
-    ``D^(1 - p) S^p`` with the structural mismatch ``S`` where `PathSettings.structure` is ``p > 0``."""
+    ``M = D^(1 - p) S^p`` with the structural mismatch ``S`` where `PathSettings.structure` is ``p > 0``, or
+    ``M^(1 - q) M_tiles^q`` where `PathSettings.tiles` is ``q > 0``."""
 
     index: int
     t: float
@@ -110,15 +116,25 @@ class Mismatch:
 
 
 def mismatch_steps(
-    field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
+    field: VelocityField,
+    image: Tensor,
+    settings: PathSettings,
+    *,
+    tiles: VelocityField | None = None,
+    chunk: int = 16,
 ) -> Iterator[MismatchStep]:
     """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2); with
     ``structure`` p above zero ``D^(1 - p) S^p`` of this and the structural mismatch (`fmcore.structure`).
+
+    With ``tiles`` q above zero a second field joins in, whose errors are others: what one of them takes for a
+    defect of a good image the other often explains, while both disagree with a defect. Each has paths from its own
+    source of noise, and the geometric mean ``M^(1 - q) M_tiles^q``, draw by draw, needs no units to be matched.
 
     Args:
         field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
         image: one test image ``y`` ``(C, H, W)`` in [-1, 1]. Images are scored one by one so that a
             score never depends, to the last bit, on which other images were in the batch.
+        tiles: the second field, used where ``settings.tiles`` is above zero.
         chunk: paths per call of the field; memory is that of ``chunk`` states and the field's
             activations for them, whatever K and T.
 
@@ -126,21 +142,34 @@ def mismatch_steps(
         `MismatchStep` for each of the T interior times, in ascending order.
 
     Raises:
-        SettingsError: for a structural mismatch of an image too small for its window.
+        SettingsError: for a structural mismatch of an image too small for its window, or tiles that are not there.
     """
+    if settings.tiles and tiles is None:
+        raise SettingsError(
+            f"Setting 'tiles' = {settings.tiles} is not usable: there are no Gaussian tiles beside this field; set "
+            "tiles = 0, or fit a network anew."
+        )
     structural = StructuralMismatch(image) if settings.structure else None
+    members = [(member, share) for member, share in ((field, 1 - settings.tiles), (tiles, settings.tiles)) if share]
     shape = tuple(image.shape)
-    noise = source_noise(field, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device)
+    noises = [
+        source_noise(member, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device).split(chunk)
+        for member, _ in members
+    ]
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
-            for x0 in noise.split(chunk):
-                gap = (field(interpolate(x0, image, t), t) - (image - x0)).float()
-                found = gap.square().sum(1)
-                if structural is not None:
-                    found = found.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
-                parts.append(found.cpu())
+            for starts in zip(*noises, strict=True):
+                joint = None
+                for (member, share), x0 in zip(members, starts, strict=True):
+                    gap = (member(interpolate(x0, image, t), t) - (image - x0)).float()
+                    found = gap.square().sum(1)
+                    if structural is not None:
+                        found = found.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
+                    found = found if share == 1 else found.pow(share)
+                    joint = found if joint is None else joint * found
+                parts.append(joint.cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
 
 

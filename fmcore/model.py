@@ -22,6 +22,7 @@ from fmcore.calibration import NormalRange, Threshold
 from fmcore.checkpoint import read_safetensors, save_atomically
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields.gaussian import GaussianField
+from fmcore.fields.tiled import TiledField, tile_corners
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.mismatch import HeatSettings, PathSettings, VelocityField
 from fmcore.settings import Settings
@@ -45,6 +46,7 @@ class ModelInfo(Settings):
     notes: dict[str, str] = Field({}, description="by category, why there is no threshold")
     source: SourceKind = "white"
     unet: UNetSettings | None = None
+    tiled: bool = Field(False, description="whether Gaussian tiles stand beside the network")
     training: dict = Field({}, description="what was trained on what, for how long")
     versions: dict[str, str] = {}
     files: tuple[str, ...] = ()
@@ -52,14 +54,16 @@ class ModelInfo(Settings):
 
 @dataclass(frozen=True)
 class Model:
-    """Fields of all categories: one `GaussianField` per category, and a `VelocityUNet` where it was learned.
+    """Fields of all categories: one `GaussianField` per category, and a `VelocityUNet` where it was learned, with
+    or without Gaussian ``tiles``, one `TiledField` per category (`PathSettings.tiles`).
 
-    With another source than white noise these are fields of whitened images; `field` maps them back."""
+    With another source than white noise the first two are fields of whitened images; `field` maps them back."""
 
     info: ModelInfo
     gaussians: tuple[GaussianField, ...]
     network: VelocityUNet | None
     normal_ranges: dict[str, NormalRange]
+    tiles: tuple[TiledField, ...] = ()
 
     def category(self, name: str | None = None) -> str:
         """``name`` checked against the model's categories; the only one there is if None.
@@ -81,9 +85,18 @@ class Model:
         field = self.network.conditioned(index) if self.network is not None else self.gaussians[index]
         return mapped_back(field, self.info.source)
 
+    def tiles_of(self, category: str | None = None) -> TiledField | None:
+        """The Gaussian tiles of a category, None where the model has none."""
+        return self.tiles[self.info.categories.index(self.category(category))] if self.tiles else None
+
     @property
     def device(self) -> torch.device:
         return self.gaussians[0].mean.device if self.gaussians else next(self.network.parameters()).device
+
+
+def tile_side(size: int) -> int:
+    """Pixels per side of the tiles of an image of ``size`` pixels: half of them, so that nine tiles overlap."""
+    return size // 2
 
 
 def current_versions() -> dict[str, str]:
@@ -99,6 +112,9 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
     tensors: dict[str, Tensor] = {}
     for index, gaussian in enumerate(model.gaussians):
         tensors |= {f"gaussian.{index}.{k}": v for k, v in gaussian.state_dict().items()}
+    for index, tiled in enumerate(model.tiles):
+        for number, gaussian in enumerate(tiled.fields):
+            tensors |= {f"tile.{index}.{number}.{k}": v for k, v in gaussian.state_dict().items()}
     if model.network is not None:
         tensors |= {f"core.{k}": v for k, v in model.network.core.state_dict().items()}
     if half:
@@ -184,16 +200,21 @@ def _assemble(info: ModelInfo, stored: dict[str, Tensor], device: torch.device) 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    shape = (info.channels, info.size, info.size)
-    gaussians = []
+    def gaussian(prefix: str, side: int) -> GaussianField:
+        field = GaussianField(**part(prefix))
+        count = field.variances.numel()
+        expected = ((info.channels, side, side), (count, field.mean.numel()), (count,), ())
+        if tuple(tuple(v.shape) for v in field.buffers()) != expected:
+            raise ValueError("shapes of a Gaussian field")
+        return field.to(device)
+
+    every, tile = range(len(info.categories)), tile_side(info.size)
+    gaussians, tiles = [], []
     if info.kind == "gaussian" or info.unet.start == "gaussian":
-        for index in range(len(info.categories)):
-            gaussian = GaussianField(**part(f"gaussian.{index}."))
-            count = gaussian.variances.numel()
-            expected = (shape, (count, gaussian.mean.numel()), (count,), ())
-            if tuple(tuple(v.shape) for v in gaussian.buffers()) != expected:
-                raise ValueError("shapes of a Gaussian field")
-            gaussians.append(gaussian.to(device))
+        gaussians = [gaussian(f"gaussian.{index}.", info.size) for index in every]
+    if info.tiled:
+        count = len(tile_corners(info.size, info.size, tile))
+        tiles = [TiledField([gaussian(f"tile.{i}.{n}.", tile) for n in range(count)], tile) for i in every]
     network = None
     if info.kind == "unet":
         network = VelocityUNet(info.unet, gaussians)
@@ -203,4 +224,4 @@ def _assemble(info: ModelInfo, stored: dict[str, Tensor], device: torch.device) 
     for index, category in enumerate(info.categories):
         if values := {k: v.numpy() for k, v in part(f"range.{index}.").items()}:
             ranges[category] = NormalRange(values["times"], values["lower"], values["upper"])
-    return Model(info, tuple(gaussians), network, ranges)
+    return Model(info, tuple(gaussians), network, ranges, tuple(tiles))

@@ -73,7 +73,7 @@ def test_gaussian_field_is_fitted_to_all_images_and_the_threshold_to_unseen_ones
 def test_every_image_of_a_gaussian_fit_is_held_out_once(blobs, monkeypatch):
     scored = []
     monkeypatch.setattr(
-        "fmcore.fitting.mismatch_steps", lambda f, image, s: scored.append(image) or mismatch_steps(f, image, s)
+        "fmcore.fitting.mismatch_steps", lambda f, y, s, **more: scored.append(y) or mismatch_steps(f, y, s, **more)
     )
     last_model({"a": blobs}, field="gaussian")
     assert sorted(float(i.sum()) for i in scored) == sorted(float(i.sum()) for i in blobs)

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_sentence, draw_blob, last_model, random_gaussian
+from conftest import PATHS, assert_one_sentence, draw_blob, last_model, random_gaussian
 from safetensors.torch import load_file, save_file
 
 from fmcore.errors import ModelError, SettingsError
@@ -22,7 +22,8 @@ PICTURE = Picture(draw_blob(300, defect=True)[0])
 
 @pytest.fixture(scope="module")
 def unet_model(blobs):
-    return last_model({"a": blobs, "b": blobs.flip(3)}, field="unet", steps=6, batch=2, widths=(16, 32))
+    paths = PATHS.replace(tiles=0.3)
+    return last_model({"a": blobs, "b": blobs.flip(3)}, field="unet", steps=6, batch=2, widths=(16, 32), paths=paths)
 
 
 @pytest.fixture
@@ -193,6 +194,22 @@ def test_weights_of_the_wrong_shape(folder, change):
     edit_weights(folder, change)
     with pytest.raises(ModelError) as caught:
         load_model(folder)
+    assert_one_sentence(caught.value, "do not fit")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.pop("tile.1.8.rest"),
+        lambda w: w.update({"tile.0.0.mean": torch.zeros(3, 32, 32)}),
+        lambda w: w.update({"tile.0.3.variances": torch.ones(999)}),
+    ],
+)
+def test_tiles_of_the_wrong_shape(tmp_path, unet_model, change):
+    save_model(tmp_path, unet_model)
+    edit_weights(tmp_path, change)
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path)
     assert_one_sentence(caught.value, "do not fit")
 
 

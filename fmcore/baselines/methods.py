@@ -1,8 +1,8 @@
 """The methods of the benchmark by name, and what builds them from a category's normal images.
 
 ``<detector>:<field>`` puts a detector on a velocity field, for instance ``mismatch:gaussian`` or
-``reconstruction:unet``; the others stand alone. A field is fitted once and shared by all detectors on it. The tiles of
-``gaussian-tiles`` are half as wide as the image.
+``reconstruction:unet``; ``with-tiles:unet`` is the recommended recipe; the others stand alone. A field is fitted once
+and shared by all detectors on it. The tiles of ``gaussian-tiles`` are half as wide as the image.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fields.tiled import fit_tiled_gaussian
 from fmcore.fit_settings import FitSettings
-from fmcore.fitting import fit
-from fmcore.mismatch import STRUCTURE, Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.fitting import fit, fit_tiles
+from fmcore.mismatch import STRUCTURE, TILES, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
@@ -54,7 +54,16 @@ NETWORKS: dict[str, dict] = {
     "unet-plain": {"start": "none", "time_power": 0.0, "source": "white", "defects": 0.0},
 }
 FIELDS = (*CLOSED, *NETWORKS)
-ON_FIELDS = ("mismatch", "structural", "normalised", "two-scale", "reconstruction", "one-step", "time-reversed")
+ON_FIELDS = (
+    "mismatch",
+    "structural",
+    "with-tiles",
+    "normalised",
+    "two-scale",
+    "reconstruction",
+    "one-step",
+    "time-reversed",
+)
 ALONE = ("mahalanobis", "pixel-gaussian", "nearest", "autoencoder-mse", "autoencoder-ssim", "tccm", "wt-flow")
 
 
@@ -134,7 +143,13 @@ class Workshop:
                 field, spent = yield from self._fit_field(field_name)
                 self._fields[field_name] = (field, spent or time.perf_counter() - started)
                 earlier = max(0.0, spent - (time.perf_counter() - started)) if spent else 0.0
-            if kind == "two-scale":
+            if kind == "with-tiles":
+                detector = MismatchDetector(
+                    self._fields[field_name][0],
+                    self._paths().replace(structure=STRUCTURE, tiles=TILES),
+                    tiles=fit_tiles(self.train, self.settings.seed),
+                )
+            elif kind == "two-scale":
                 detector = yield from self._two_scale(field_name)
             else:
                 detector = self._on_field(kind, self._fields[field_name][0])
@@ -156,8 +171,7 @@ class Workshop:
         return TwoScaleDetector(self._on_field("mismatch", self._fields[field_name][0]), half, self.held)
 
     def _on_field(self, kind: str, field: VelocityField) -> Detector:
-        s = self.settings
-        paths = PathSettings.parse(paths=s.paths, times=s.times, noise_seed=s.seed)
+        s, paths = self.settings, self._paths()
         match kind:
             case "mismatch":
                 return MismatchDetector(field, paths)
@@ -174,6 +188,10 @@ class Workshop:
                 return OneStepDetector(field, OneStepSettings.parse(paths=s.paths * s.times, noise_seed=s.seed))
         steps = tuple(sorted({1, s.times, s.paths * s.times}))
         return TimeReversedDetector(field, TimeReversedSettings.parse(steps=steps))
+
+    def _paths(self) -> PathSettings:
+        s = self.settings
+        return PathSettings.parse(paths=s.paths, times=s.times, noise_seed=s.seed)
 
     def _alone(self, name: str) -> Iterator[BuildRecord]:
         s = self.settings

@@ -20,6 +20,7 @@ class MismatchDetector(Detector):
         paths: K, T and the noise; the record of one image serves all settings.
         aggregators, exponents: choices of Eqs. 3 and 4.
         first_times: only times of at least this value count.
+        tiles: the second field where ``paths.tiles`` is above zero.
         floor: where given, the mismatch is divided by that of normal images (`fmcore.normalisation`).
     """
 
@@ -31,9 +32,10 @@ class MismatchDetector(Detector):
         aggregators: Sequence[str] = ("min", "mean"),
         exponents: Sequence[float] = (0.0, 2.0, 4.0),
         first_times: Sequence[float] = (0.0, 0.5),
+        tiles: VelocityField | None = None,
         floor: DenoisingFloor | None = None,
     ):
-        self.field, self.paths, self.floor = field, paths or PathSettings(), floor
+        self.field, self.paths, self.tiles, self.floor = field, paths or PathSettings(), tiles, floor
         self.choices = [
             (first, HeatSettings.parse(aggregator=a, exponent=float(r), smoothing=0.0))
             for a in aggregators
@@ -42,7 +44,7 @@ class MismatchDetector(Detector):
         ]
 
     def maps(self, image: Tensor) -> dict[str, np.ndarray]:
-        record = Mismatch.collect(mismatch_steps(self.field, image, self.paths))
+        record = Mismatch.collect(mismatch_steps(self.field, image, self.paths, tiles=self.tiles))
         found = {}
         for first, heat in self.choices:
             times = [j for j, t in enumerate(record.times) if t >= first] or [len(record.times) - 1]

@@ -13,10 +13,10 @@ from fmcore.cli.options import Device, Given, check_device, check_folder, with_s
 from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fit_settings import LEAST_GAIN, FitSettings
+from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_paths
 from fmcore.fitting import fit as run_fit
 from fmcore.fitting import held_out_count
-from fmcore.mismatch import STRUCTURE, HeatSettings, PathSettings
+from fmcore.mismatch import STRUCTURE, TILES, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps
 
@@ -30,6 +30,8 @@ HELP = {
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
     "learning_rate": "peak learning rate",
     "structure": f"exponent p of the structural mismatch (default: {STRUCTURE}); the paper: 0",
+    "tiles": "exponent q of the mismatch of Gaussian tiles beside the network "
+    f"(default: unet {TILES}, gaussian 0); the paper: 0",
     "seed": "seed of all randomness",
 }
 
@@ -56,7 +58,7 @@ def fit(
     """
     small = {"size": 64} if options.get("field") == "gaussian" else {}
     options |= {} if widths is None else {"widths": _numbers("widths", widths)}
-    settings = FitSettings.parse(**small | options, paths=PathSettings.recommended(**paths))
+    settings = FitSettings.parse(**small | options, paths=recommended_paths(options.get("field", "unet"), **paths))
     settings = settings.replace(heat=HeatSettings.for_size(settings.size, **heat))
     check_folder(out)
     if (out / FILE).exists() and not overwrite:

@@ -67,6 +67,12 @@ class TiledField:
             weights[place] += weight
         return total / weights
 
+    def to(self, device: str | torch.device) -> TiledField:
+        """Itself, its fields (modules) moved there."""
+        for field in self.fields:
+            field.to(device)
+        return self
+
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
         """The averaged estimates of the clean image ``x + (1 - t) v(x, t)``, shaped as ``x``."""
         return x + (1 - expand_time(t, x)) * self(x, t)
@@ -86,14 +92,16 @@ def tile_corners(height: int, width: int, tile: int, overlap: float = 0.5) -> li
     return [(top, left) for top in rows for left in columns]
 
 
-def fit_tiled_gaussian(images: Tensor, *, tile: int, overlap: float = 0.5, seed: int = 0) -> TiledField:
-    """A `GaussianField` of its own for every tile of images ``(N, C, H, W)`` in [-1, 1].
+def fit_tiled_gaussian(
+    images: Tensor, *, tile: int, overlap: float = 0.5, components: int = 100, seed: int = 0
+) -> TiledField:
+    """A `GaussianField` of its own, of at most ``components``, for every tile of images ``(N, C, H, W)`` in [-1, 1].
 
     Raises:
         SettingsError: for images smaller than a tile. DataError: for fewer than two images.
     """
     fields = [
-        fit_gaussian(images[..., top : top + tile, left : left + tile].contiguous(), seed=seed)
+        fit_gaussian(images[..., top : top + tile, left : left + tile].contiguous(), components=components, seed=seed)
         for top, left in tile_corners(*images.shape[-2:], tile, overlap)
     ]
     return TiledField(fields, tile, overlap=overlap)

@@ -32,7 +32,7 @@ from fmcore.laws import (
     noisy_image_law,
     path_count,
 )
-from fmcore.mismatch import HeatSettings
+from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.model import Model
 from fmcore.path import interior_times
 from fmcore.terms import NAMES, Terms
@@ -46,7 +46,7 @@ SCREEN = 384  # longest side of a picture sent to the browser
 PAUSE = 0.2  # seconds between two anytime results
 CHUNK = 8  # paths per call of the fields
 # Half a minute on two cores; the public app runs one model job at a time.
-NETWORK = FitSettings(minutes=0.5, widths=(32, 64), batch=8)
+NETWORK = FitSettings(minutes=0.5, widths=(32, 64), batch=8, paths=PathSettings())  # a field alone, no tiles
 
 # All visitors together; one result takes 4 T size^2 floats, 3 MB by default and 6 MB at the app's limits and 128 px.
 RESULTS = Shelf(300_000_000)

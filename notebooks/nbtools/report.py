@@ -53,7 +53,8 @@ class Runs:
                     name,
                     f"{s['kind']}, {s['size']} px",
                     fit.get("seed"),
-                    f"K = {paths['paths']}, T = {paths['times']}, structure {paths.get('structure', 0):g}",
+                    f"K = {paths['paths']}, T = {paths['times']}, structure {paths.get('structure', 0):g}"
+                    + (f", tiles {paths['tiles']:g}" if paths.get("tiles") else ""),
                     f"{heat['aggregator']}, r = {heat['exponent']:g}, blur {heat['smoothing']:g} px",
                     f"{s['pixel_size']} x {s['pixel_size']}",
                     f"{rate:.0%} of new good images, from {held}" if limit else None,

@@ -32,7 +32,6 @@ from fmcore.training import TrainRecord, adopt_average, start_training, train
 
 FOLDS = 5
 FEWEST = 3  # two to fit a Gaussian field, one held out
-TILE_COMPONENTS = 32  # per tile; a hundred mark and rank no better and make the model three times as large
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def _fit_network(
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
         if settings.paths.tiles:
-            tiles.append(fit_tiles(train_parts[name], settings.seed).to(device))
+            tiles.append(fit_tiles(train_parts[name], settings).to(device))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -181,9 +180,11 @@ def _fit_network(
     yield FitRecord("finished", 1, 1, model=model)
 
 
-def fit_tiles(images: Tensor, seed: int) -> TiledField:
-    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)``, at least two of them."""
-    return fit_tiled_gaussian(images, tile=tile_side(images.shape[-1]), components=TILE_COMPONENTS, seed=seed)
+def fit_tiles(images: Tensor, settings: FitSettings) -> TiledField:
+    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)``, of which there are at least
+    two. They keep all components: nothing is trained on what they leave over."""
+    tile = tile_side(images.shape[-1])
+    return fit_tiled_gaussian(images, tile=tile, components=settings.components, seed=settings.seed)
 
 
 def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianField], categories: int) -> VelocityUNet:

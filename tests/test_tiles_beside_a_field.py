@@ -12,7 +12,7 @@ from fmcore.errors import SettingsError
 from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
 from fmcore.fisher_map import fisher_steps
 from fmcore.fit_settings import FitSettings, recommended_paths
-from fmcore.fitting import TILE_COMPONENTS, fit
+from fmcore.fitting import fit
 from fmcore.mismatch import TILES, HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
 from fmcore.source import mapped_back
 
@@ -84,6 +84,6 @@ def test_the_benchmark_puts_tiles_beside_any_field():
     shop = Workshop("blob", good, held, MethodSettings(paths=2, times=3))
     *_, detector = shop.build("with-tiles:gaussian")
     paths = recommended_paths("unet", paths=2, times=3)
-    tiles = fit_tiled_gaussian(good, tile=SIZE // 2, components=TILE_COMPONENTS)
+    tiles = fit_tiled_gaussian(good, tile=SIZE // 2)
     record = Mismatch.collect(mismatch_steps(detector.field, held[0], paths, tiles=tiles))
     np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(HeatSettings(smoothing=0.0)))

@@ -147,7 +147,7 @@ class Workshop:
                 detector = MismatchDetector(
                     self._fields[field_name][0],
                     self._paths().replace(structure=STRUCTURE, tiles=TILES),
-                    tiles=fit_tiles(self.train, self.settings.seed),
+                    tiles=fit_tiles(self.train, FitSettings.parse(seed=self.settings.seed)),
                 )
             elif kind == "two-scale":
                 detector = yield from self._two_scale(field_name)

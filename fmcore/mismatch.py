@@ -156,20 +156,21 @@ def mismatch_steps(
         source_noise(member, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device).split(chunk)
         for member, _ in members
     ]
+
+    def compared(member: VelocityField, x0: Tensor, t: float) -> Tensor:
+        gap = (member(interpolate(x0, image, t), t) - (image - x0)).float()
+        squared = gap.square().sum(1)
+        if structural is None:
+            return squared
+        return squared.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
+
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
             for starts in zip(*noises, strict=True):
-                joint = None
-                for (member, share), x0 in zip(members, starts, strict=True):
-                    gap = (member(interpolate(x0, image, t), t) - (image - x0)).float()
-                    found = gap.square().sum(1)
-                    if structural is not None:
-                        found = found.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
-                    found = found if share == 1 else found.pow(share)
-                    joint = found if joint is None else joint * found
-                parts.append(joint.cpu())
+                shares = [compared(m, x0, t).pow(share) for (m, share), x0 in zip(members, starts, strict=True)]
+                parts.append(math.prod(shares).cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
 
 

@@ -66,6 +66,21 @@ def test_a_network_has_tiles_fitted_to_what_it_trains_on_and_a_gaussian_has_none
         assert not last.model.info.tiled and last.model.tiles_of("a") is None
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_three_images_and_places_that_never_change_are_enough(channels):
+    images = blob_tensors(range(3), channels=channels)
+    images[..., :20, :20] = -1  # all of the first tile
+    options = {"size": SIZE, "steps": 1, "batch": 1, "widths": (8,)}
+    *_, last = fit({"a": images}, FitSettings.parse(**options))
+    marked = images[0].clone()
+    marked[:, 4:8, 4:8] = 1
+    scores = []
+    for image in (images[0], marked):
+        steps = mismatch_steps(last.model.field(), image, last.model.info.paths, tiles=last.model.tiles_of())
+        scores.append(image_score(Mismatch.collect(steps).heatmap(last.model.info.heat)))
+    assert np.isfinite(scores).all() and scores[1] > 2 * scores[0] > 0
+
+
 def test_the_threshold_is_that_of_network_and_tiles_together():
     images, held = {"a": blob_tensors(range(12))}, {"a": blob_tensors(range(20, 32))}
     options = {"size": SIZE, "steps": 1, "batch": 1, "widths": (8,), "false_alarm_rate": 0.5}

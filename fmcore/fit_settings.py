@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
+from fmcore.errors import SettingsError
 from fmcore.mismatch import TILES, HeatSettings, PathSettings
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
@@ -16,7 +17,15 @@ Width = Annotated[int, Field(ge=8, le=2048)]
 
 
 def recommended_paths(field: str, **given: Any) -> PathSettings:
-    """The paths we recommend for a model, some replaced: with structure, and for a unet with Gaussian tiles."""
+    """The paths we recommend for a model, some replaced: with structure, and for a unet with Gaussian tiles.
+
+    Raises:
+        SettingsError: for tiles beside a gaussian, which has none.
+    """
+    if field == "gaussian" and given.get("tiles"):
+        raise SettingsError(
+            f"Setting 'tiles' = {given['tiles']} is not usable: tiles stand beside a unet, not a gaussian."
+        )
     return PathSettings.recommended(**({"tiles": TILES} if field == "unet" else {}) | given)
 
 
@@ -61,13 +70,6 @@ class FitSettings(Settings):
         if any(width > 128 and width % 64 for width in widths):
             raise ValueError("A width above 128 must be a multiple of 64")
         return widths
-
-    @field_validator("paths")
-    @classmethod
-    def _tiles_beside_a_network(cls, paths: PathSettings, info: ValidationInfo) -> PathSettings:
-        if paths.tiles and info.data.get("field") == "gaussian":
-            raise ValueError("A gaussian has no tiles beside it: set tiles = 0, or fit a unet")
-        return paths
 
     @property
     def least_share(self) -> float:

@@ -11,7 +11,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -88,6 +88,20 @@ class Model:
     def tiles_of(self, category: str | None = None) -> TiledField | None:
         """The Gaussian tiles of a category, None where the model has none."""
         return self.tiles[self.info.categories.index(self.category(category))] if self.tiles else None
+
+    def paths(self, **given: Any) -> PathSettings:
+        """The model's own path settings, some replaced.
+
+        Raises:
+            SettingsError: for values out of range, or tiles that the model does not have.
+        """
+        paths = self.info.paths.replace(**given)
+        if paths.tiles and not self.tiles:
+            raise SettingsError(
+                f"Setting 'tiles' = {paths.tiles} is not usable: this model has no Gaussian tiles; set tiles = 0, or "
+                "fit a unet anew."
+            )
+        return paths
 
     @property
     def device(self) -> torch.device:

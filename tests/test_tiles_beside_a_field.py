@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, assert_one_sentence, blob_tensors, random_gaussian
+from conftest import SIZE, assert_one_sentence, blob_tensors, random_gaussian, write_blobs
 
 from fmcore.baselines.methods import MethodSettings, Workshop
 from fmcore.errors import SettingsError
@@ -44,8 +44,13 @@ def test_a_share_without_tiles_is_refused():
         next(fisher_steps(field, field, image, PathSettings(tiles=0.3)))
     assert_one_sentence(error.value, "tiles = 0")
     with pytest.raises(SettingsError) as error:
-        FitSettings.parse(field="gaussian", paths=PathSettings(tiles=0.3))
-    assert_one_sentence(error.value, "tiles = 0")
+        recommended_paths("gaussian", tiles=0.3)
+    assert_one_sentence(error.value, "'tiles' = 0.3", "unet")
+    with pytest.raises(SettingsError) as error:
+        list(
+            fit({"a": blob_tensors(range(3))}, FitSettings(field="gaussian", size=SIZE, paths=PathSettings(tiles=0.3)))
+        )
+    assert_one_sentence(error.value, "no Gaussian tiles", "tiles = 0")
 
 
 def test_a_network_has_tiles_fitted_to_what_it_trains_on_and_a_gaussian_has_none():
@@ -102,3 +107,31 @@ def test_the_benchmark_puts_tiles_beside_any_field():
     tiles = fit_tiled_gaussian(good, tile=SIZE // 2)
     record = Mismatch.collect(mismatch_steps(detector.field, held[0], paths, tiles=tiles))
     np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(HeatSettings(smoothing=0.0)))
+
+
+def test_the_command_line_refuses_tiles_that_are_not_there_and_leaves_what_it_finds(call, tmp_path):
+    good = write_blobs(tmp_path / "good", range(6))
+    fit_gaussian = ("fit", tmp_path / "good", "--out", tmp_path / "model", "--field", "gaussian", "--size", 32)
+    code, _, err = call(*fit_gaussian, "--tiles", 0.3)
+    assert code == 2 and not (tmp_path / "model").exists()
+    assert_one_sentence(err, "'tiles' = 0.3", "unet")
+    assert call(*fit_gaussian)[0] == 0
+    score = ("score", tmp_path / "model", good[0], "--out", tmp_path / "maps")
+    assert call(*score)[0] == 0
+    before = (tmp_path / "maps" / "scores.csv").read_text()
+    code, _, err = call(*score, "--tiles", 0.3)
+    assert code == 2 and (tmp_path / "maps" / "scores.csv").read_text() == before
+    assert_one_sentence(err, "this model has no Gaussian tiles")
+
+
+def test_a_fitted_network_is_scored_with_its_tiles_and_on_request_without(call, tmp_path):
+    good = write_blobs(tmp_path / "good", range(6))
+    network = ("--size", 32, "--steps", 2, "--batch", 2, "--widths", "8", "--paths", 2, "--times", 3)
+    assert call("fit", tmp_path / "good", "--out", tmp_path / "model", *network)[0] == 0
+    found = {}
+    for share in (None, TILES, 0.0):
+        out = tmp_path / f"maps-{share}"
+        options = () if share is None else ("--tiles", share)
+        assert call("score", tmp_path / "model", good[0], "--out", out, *options)[0] == 0
+        found[share] = (out / "scores.csv").read_text()
+    assert found[None] == found[TILES] != found[0.0]

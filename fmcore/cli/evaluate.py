@@ -32,9 +32,7 @@ def evaluate(
 ) -> None:
     """Every figure of a model on a test set, with 95 % intervals over images."""
     loaded = load_model(model, check_device(device))
-    settings = EvaluateSettings.parse(
-        **options, paths=loaded.info.paths.replace(**paths), heat=loaded.info.heat.replace(**heat)
-    )
+    settings = EvaluateSettings.parse(**options, paths=loaded.paths(**paths), heat=loaded.info.heat.replace(**heat))
     results = {}
     for name, items in test_categories(data, loaded, category).items():
         with progress_bar() as progress:

@@ -33,7 +33,7 @@ def score(
     """Score images: a heat-map PNG each, and scores.csv."""
     loaded = load_model(model, check_device(device))
     category = loaded.category(category)
-    path_settings, heat_settings = loaded.info.paths.replace(**paths), loaded.info.heat.replace(**heat)
+    path_settings, heat_settings = loaded.paths(**paths), loaded.info.heat.replace(**heat)
     files = _expand(images)
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)

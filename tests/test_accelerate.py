@@ -25,9 +25,8 @@ from fmcore.checkpoint import FILE as CHECKPOINT
 from fmcore.datasets import load_images, split_loaded
 from fmcore.distributed import ALONE, Team, join, local_rank, one_sentence_if_another_ends
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
-from fmcore.fit_settings import FitSettings
+from fmcore.fit_settings import FitSettings, recommended_paths
 from fmcore.fitting import fit
-from fmcore.mismatch import PathSettings
 from fmcore.model import load_model
 from fmcore.run_plan import RUN_FILE
 
@@ -85,7 +84,7 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> int:
 
 def fit_alone(parts: Path, steps: int, folder: Path | None = None):
     images, _ = split_loaded(list(load_images(sorted(parts.iterdir()), size=SIZE, channels=3)))
-    paths = PathSettings.recommended(paths=PATHS.paths, times=PATHS.times)  # as the command line has it
+    paths = recommended_paths("unet", paths=PATHS.paths, times=PATHS.times)  # as the command line has it
     settings = FitSettings.parse(**SETTINGS, steps=steps, paths=paths)
     records = list(fit({"parts": images}, settings, folder=folder))
     return records[-1].model, [r.done for r in records if r.stage == "training"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from fmcore import checkpoint
-from fmcore.defect_training import spoil
+from fmcore.ahead import workers_for
+from fmcore.batches import Batch, batches
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import SettingsError, TrainingError
 from fmcore.fields.unet import VelocityUNet
@@ -125,50 +127,66 @@ def train(
     done = checkpoint.load(folder, state, settings) if folder is not None else 0
     team.require_same(str(done), "unfinished run")
     objective, part = team.wrap(_Objective(state.network, settings.precision)), team.part(settings.batch)
-    shares = _even_shares(labels)
     writes = folder is not None and team.main
     sums, counts = torch.zeros(TIME_BINS), torch.zeros(TIME_BINS)
     state.network.train()
+    steps = range(done, settings.steps)
+    made = batches(images, labels, settings, steps, part, workers=workers_for(device))
     clock = time.perf_counter()
-    for step in range(done, settings.steps):
-        for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        chosen, t, x0 = _draw(len(images), shares, tuple(images.shape[1:]), settings, step)
-        mine = chosen[part]
-        x1 = seen = whiten(settings.source, images[mine].to(device))
-        if settings.defects:
-            spoilt = spoil(images, chosen, settings.defects, settings.seed * 1_000_003 + step, part)
-            seen = whiten(settings.source, spoilt.to(device))
-        losses = objective(x0[part].to(device), x1, t[part].to(device), labels[mine].to(device), seen)
-        every_loss = team.whole(losses.detach(), settings.batch)
-        _require_finite("loss", value := float(every_loss.mean()), step, settings)
-        state.optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over processes, whose parts of the batch may differ by one image.
-        (losses.mean() * (len(losses) * team.size / settings.batch)).backward()
-        norm = torch.nn.utils.clip_grad_norm_(state.network.core.parameters(), settings.clip)
-        # A finite loss can have an infinite gradient, and the weights it leads to must not be saved.
-        _require_finite("gradient", float(norm), step, settings)
-        state.optimizer.step()
-        state.average.update_parameters(state.network.core)
-
-        bins = (t * TIME_BINS).long().clamp_max(TIME_BINS - 1)
-        sums = 0.99 * sums
-        counts = 0.99 * counts
-        sums.index_add_(0, bins, every_loss.cpu())
-        counts.index_add_(0, bins, torch.ones(len(bins)))
-        elapsed = time.perf_counter() - clock
-        state.seconds += elapsed
-        saved = (step + 1) % settings.save_every == 0 or step + 1 == settings.steps
-        if saved and writes:
-            checkpoint.save(folder, state, settings, step + 1)
-        record = TrainRecord(step + 1, settings.steps, value, tuple((sums / counts).tolist()), settings.batch / elapsed)
-        try:
-            yield record
-        except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
-            if writes and not saved:
+    with closing(made):
+        for step, batch in zip(steps, made, strict=True):
+            every_loss = _one_step(state, objective, batch, labels, settings, step, part, team)
+            value = float(every_loss.mean())
+            bins = (batch.t * TIME_BINS).long().clamp_max(TIME_BINS - 1)
+            sums = 0.99 * sums
+            counts = 0.99 * counts
+            sums.index_add_(0, bins, every_loss)
+            counts.index_add_(0, bins, torch.ones(len(bins)))
+            elapsed = time.perf_counter() - clock
+            state.seconds += elapsed
+            saved = (step + 1) % settings.save_every == 0 or step + 1 == settings.steps
+            if saved and writes:
                 checkpoint.save(folder, state, settings, step + 1)
-            raise
-        clock = time.perf_counter()
+            by_time = tuple((sums / counts).tolist())
+            try:
+                yield TrainRecord(step + 1, settings.steps, value, by_time, settings.batch / elapsed)
+            except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
+                if writes and not saved:
+                    checkpoint.save(folder, state, settings, step + 1)
+                raise
+            clock = time.perf_counter()
+
+
+def _one_step(
+    state: TrainingState,
+    objective: nn.Module,
+    batch: Batch,
+    labels: Tensor,
+    settings: TrainSettings,
+    step: int,
+    part: slice,
+    team: Team,
+) -> Tensor:
+    """Change weights and average once; the loss of every image of the batch ``(B,)``, on the CPU."""
+    device = next(state.network.parameters()).device
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(step, settings)
+    x1 = seen = whiten(settings.source, batch.clean.to(device))
+    if batch.seen is not batch.clean:
+        seen = whiten(settings.source, batch.seen.to(device))
+    mine = labels[batch.chosen[part]].to(device)
+    losses = objective(batch.x0[part].to(device), x1, batch.t[part].to(device), mine, seen)
+    every_loss = team.whole(losses.detach(), settings.batch).cpu()
+    _require_finite("loss", float(every_loss.mean()), step, settings)
+    state.optimizer.zero_grad(set_to_none=True)
+    # Gradients are averaged over processes, whose parts of the batch may differ by one image.
+    (losses.mean() * (len(losses) * team.size / settings.batch)).backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.network.core.parameters(), settings.clip)
+    # A finite loss can have an infinite gradient, and the weights it leads to must not be saved.
+    _require_finite("gradient", float(norm), step, settings)
+    state.optimizer.step()
+    state.average.update_parameters(state.network.core)
+    return every_loss
 
 
 def loss_per_image(
@@ -232,22 +250,3 @@ def _require_finite(name: str, value: float, step: int, settings: TrainSettings)
         raise TrainingError(
             f"The {name} became {value} at step {step + 1}: lower the learning rate (now {settings.learning_rate})."
         )
-
-
-def _even_shares(labels: Tensor) -> Tensor | None:
-    """Probability of each image such that all categories are equally likely; None where they have equally many."""
-    _, category, counts = torch.unique(labels.cpu(), return_inverse=True, return_counts=True)
-    return None if (counts == counts[0]).all() else 1 / (len(counts) * counts[category].double())
-
-
-def _draw(
-    count: int, shares: Tensor | None, shape: tuple[int, ...], settings: TrainSettings, step: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
-    if shares is None:
-        chosen = torch.randint(count, (settings.batch,), generator=generator)
-    else:
-        chosen = torch.multinomial(shares, settings.batch, replacement=True, generator=generator)
-    # One draw per stratum of (0, 1): the same law of t, with less variance between steps.
-    uniform = (torch.arange(settings.batch) + torch.rand(settings.batch, generator=generator)) / settings.batch
-    return chosen, uniform ** (1 / (1 + settings.time_power)), torch.randn(settings.batch, *shape, generator=generator)

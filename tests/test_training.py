@@ -13,16 +13,14 @@ import pytest
 import torch
 from conftest import ROOT, assert_one_sentence, blob_tensors
 from safetensors.torch import load_file
-from scipy.stats import kstest
 
 from fmcore import checkpoint
+from fmcore.batches import draw
 from fmcore.errors import ModelError, SettingsError, TrainingError
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.training import (
     TrainSettings,
-    _draw,
-    _even_shares,
     adopt_average,
     learning_rate,
     loss_per_image,
@@ -205,36 +203,6 @@ def test_checkpoint_of_another_network_or_a_damaged_one_is_refused(tmp_path):
     assert_one_sentence(caught.value, "missing or damaged")
 
 
-@pytest.mark.parametrize("power", [0.0, 2.0, 5.0])
-def test_times_have_the_density_of_their_power(power):
-    settings = settings_of(time_power=power, batch=16)
-    times = torch.cat([_draw(8, None, (1,), settings, step)[1] for step in range(200)]).double().numpy()
-    assert 0 <= times.min() and times.max() <= 1
-    assert kstest(times, lambda t: t ** (power + 1)).pvalue > 0.01  # stratified, so rather too even than too odd
-    strata = [np.floor(_draw(8, None, (1,), settings, s)[1].numpy() ** (power + 1) * 16 + 1e-4) for s in range(3)]
-    assert all(s.astype(int).tolist() == list(range(16)) for s in strata)
-
-
-def test_every_step_draws_anew_and_every_image_is_used():
-    draws = [_draw(8, None, (3, 4, 4), settings_of(), step) for step in range(40)]
-    assert torch.cat([d[0] for d in draws]).unique().tolist() == list(range(8))
-    assert not torch.equal(draws[0][2], draws[1][2])
-    assert abs(float(torch.cat([d[2] for d in draws]).mean())) < 4 / (40 * 4 * 48) ** 0.5
-
-
-def test_categories_are_drawn_equally_often_however_many_images_they_have():
-    labels = torch.tensor([0] * 3 + [1] * 47 + [2] * 10)
-    shares = _even_shares(labels)
-    drawn = torch.cat([_draw(60, shares, (1,), settings_of(batch=50), step)[0] for step in range(120)])
-    counts = torch.bincount(drawn, minlength=60)
-    assert counts.min() > 0
-    for category in range(3):
-        of_it = counts[labels == category]
-        assert of_it.sum() == pytest.approx(2000, rel=0.06)
-        np.testing.assert_allclose(of_it, 2000 / len(of_it), rtol=0.6)
-    assert _even_shares(torch.tensor([0, 1, 1, 0])) is None
-
-
 def test_learning_rate_warms_up_and_falls_to_zero():
     settings = settings_of(steps=110, warmup=10, learning_rate=0.1)
     rates = [learning_rate(step, settings) for step in range(111)]
@@ -279,5 +247,5 @@ def test_average_follows_its_recursion():
 
 def test_loss_by_time_is_nan_only_where_no_time_has_been():
     _, records = run(settings_of(steps=1, batch=2, time_power=0.0))
-    visited = {int(t * 10) for t in _draw(8, None, (3, 32, 32), settings_of(batch=2, time_power=0.0), 0)[1]}
+    visited = {int(t * 10) for t in draw(8, None, (3, 32, 32), settings_of(batch=2, time_power=0.0), 0)[1]}
     assert {i for i, value in enumerate(records[0].loss_by_time) if np.isfinite(value)} == visited

@@ -106,7 +106,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
         _fit, [good, size], [fitted, own_token], api_visibility="undocumented", api_name="fit", **MODEL_WORK
     )
     fitted_values = fitting.success(_own_values, [model, own_token], setting_inputs, **PLUMBING)
-    # Pictures that are there already were scored by another model: that result must not stay on the screen.
+    # What is on the screen was scored by another model: it makes room for the same pictures under the new one.
     after_fit = fitted_values.success(_run_again, api_visibility="private", **run)
     after_fit.success(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
     stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[fitting, after_fit], **PLUMBING)
@@ -189,7 +189,7 @@ def _run_again(files, *chosen):
     if files:
         yield from _run(files, *chosen)
     else:
-        yield gr.skip(), gr.skip(), gr.skip()
+        yield plain_message("empty", note="The field is fitted: now upload pictures to inspect."), [], ""
 
 
 def _first_look():
@@ -204,7 +204,9 @@ def _first_look():
 
 @plain_errors
 def _show(tokens, chosen, *heat):
-    return inspection.show(tokens, chosen, checks.heat_settings(*heat)) if tokens else (gr.skip(), gr.skip())
+    if not tokens:
+        return gr.skip(), gr.update(choices=[], value=None, visible=False)
+    return inspection.show(tokens, chosen, checks.heat_settings(*heat))
 
 
 def _show_last(tokens, *heat):

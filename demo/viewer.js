@@ -29,6 +29,7 @@ async function receive() {
   if (head.kind === "full") full(head, arrays);
   else if (head.kind === "partial" && head.run !== cancelled) partial(head, arrays);
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();
+  else if (head.kind === "empty" && shown) emptied(head.note);
 }
 
 function full(head, arrays) {
@@ -69,6 +70,15 @@ function stopped() {
   root.dataset.state = "stopped";
   $(".dot").style.background = "var(--line)";
   say("Stopped", "", "The map shows the times that were finished.");
+}
+
+function emptied(note) {
+  pause();
+  shown = place = null;
+  root.dataset.state = "empty";
+  picture.getContext("2d").clearRect(0, 0, picture.width, picture.height);
+  $(".dot").style.background = "var(--line)";
+  say("Nothing scored yet", "", note);
 }
 
 function say(word, figures, note) {

@@ -33,7 +33,7 @@ def viewer(**options) -> gr.HTML:
 
 
 def plain_message(kind: str, **head) -> str:
-    """A message without arrays: ``empty``, or ``stopped`` after a cancelled run."""
+    """A message without arrays: ``empty`` with a ``note``, or ``stopped`` after a cancelled run."""
     return json.dumps({"kind": kind, **head})
 
 

@@ -276,12 +276,11 @@ def test_several_pictures_can_be_chosen_from_and_an_added_one_is_shown(page, pic
     until(lambda: shown(2), "the added picture")
 
 
-def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
-    good = [tmp_path / f"good{number}.png" for number in range(6)]
+def fit_own(page, folder):
+    """Fit a field to six gears by "My own good images"."""
+    good = [folder / f"good{number}.png" for number in range(6)]
     for number, path in enumerate(good):
         Image.fromarray(render("gear", 200 + number, split="train").image).save(path)
-    upload_and_wait(page, picture)
-    before = text(page, ".figures")
     page.find_element("css selector", "#model input").click()
     until(lambda: page.find_elements("css selector", "ul[role=listbox] li"), "the list of models")
     page.find_elements("css selector", "ul[role=listbox] li")[-1].click()
@@ -290,8 +289,23 @@ def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tm
     until(lambda: "good5" in script(page, "return document.querySelector('#good').textContent"), "the good pictures")
     page.find_element("css selector", "#fit").click()
     until(lambda: text(page, "#fitted").startswith("Fitted to 6 images"), "the fit")
+
+
+def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
+    upload_and_wait(page, picture)
+    before = text(page, ".figures")
+    fit_own(page, tmp_path)
     until(lambda: state(page) == "ready" and text(page, ".figures") != before, "the new score")
     assert "threshold" not in text(page, ".figures")  # six pictures are too few for one
+
+
+def test_a_fit_leaves_no_result_of_another_model_on_the_screen(page, tmp_path):
+    """The example that the app opens with was judged by the embedded model, whose settings are no longer shown."""
+    wait(page, "ready")
+    fit_own(page, tmp_path)
+    until(lambda: state(page) == "empty", "the empty screen")
+    assert text(page, ".word") == "Nothing scored yet" and "now upload pictures" in text(page, ".note")
+    assert not text(page, ".figures")
 
 
 def test_a_picture_of_something_else_is_told_beside_the_verdict(page, tmp_path):

@@ -18,8 +18,9 @@ either.
 
 from __future__ import annotations
 
+import functools
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fmcore.errors import SettingsError
@@ -57,9 +58,17 @@ class StructuralMismatch:
 
 def local_mean(images: Tensor) -> Tensor:
     """Mean of ``(..., H, W)`` under the window around each pixel, edges reflected."""
-    shape = images.shape
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=images.dtype, device=images.device)
-    weights = torch.exp(-0.5 * (offsets / SIGMA).square())
-    weights = (weights / weights.sum())[None, None]
-    planes = F.pad(images.reshape(-1, 1, *shape[-2:]), (RADIUS,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(planes, weights[..., None]), weights[:, :, None]).reshape(shape)
+    rows, columns = (_window(side).to(images) for side in images.shape[-2:])
+    return rows @ images @ columns.mT
+
+
+@functools.lru_cache(maxsize=16)
+def _window(side: int) -> Tensor:
+    """The mean along one axis as a matrix ``(side, side)``: several times as fast here as a convolution."""
+    offsets = torch.arange(-RADIUS, RADIUS + 1)
+    weights = torch.exp(-0.5 * (offsets.double() / SIGMA).square())
+    places = (torch.arange(side)[:, None] + offsets).abs()
+    places = (side - 1) - (side - 1 - places).abs()
+    return torch.zeros(side, side, dtype=torch.double).scatter_add_(
+        1, places, (weights / weights.sum()).expand(side, -1)
+    )

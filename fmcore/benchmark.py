@@ -3,8 +3,8 @@
 For each category and seed the good training images are split; every method is fitted to the larger part, its setting
 and blur are chosen on the smaller part with synthetic defects (`fmcore.baselines.selection`), and only then are the
 test images scored. A network that was trained on synthetic defects can't be judged by them and keeps the recommended
-setting and blur. One JSON file per (category, method, seed) is written atomically; a run that was stopped goes on
-with what is missing.
+setting and blur, as do fields with tiles beside them, which see finer images. One JSON file per (category, method,
+seed) is written atomically; a run that was stopped goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from fmcore.baselines.methods import (
     MethodSettings,
     Workshop,
     check_methods,
-    knows_synthetic_defects,
+    keeps_recommended,
 )
 from fmcore.baselines.selection import Choice, SettingsTable, best, criterion, measure_settings, split_images
 from fmcore.benchmark_results import read_result, result_path, write_result
-from fmcore.datasets import TestItem, detect_channels, find_good_images, find_test_sets, load_images, split_loaded
+from fmcore.datasets import TestItem, detect_channels, find_good_images, find_test_sets, load_views, split_views
 from fmcore.detection import DetectionMetrics
 from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.images import read_mask, read_picture, resize_map
 from fmcore.mismatch import HeatSettings, image_score, smooth
-from fmcore.model import current_versions
+from fmcore.model import current_versions, recommended_view
 from fmcore.settings import Settings
 from fmcore.synthetic_defects import SyntheticDefects, paste_defects
 
@@ -151,8 +151,9 @@ class _Bench:
     def __init__(self, category: Category, settings: BenchmarkSettings, seed: int, folder: Path):
         self.category, self.settings, self.seed = category, settings, seed
         self.channels = detect_channels(category.good)
-        images, self.unreadable = split_loaded(
-            list(load_images(category.good, size=settings.size, channels=self.channels))
+        sizes = (settings.size, recommended_view(settings.size))
+        (images, fine), self.unreadable = split_views(
+            list(load_views(category.good, sizes=sizes, channels=self.channels))
         )
         if len(images) < FEWEST:
             raise DataError(f"Only {len(images)} good images of '{category.name}' could be read: add good images.")
@@ -161,7 +162,12 @@ class _Bench:
         self.defects: SyntheticDefects = paste_defects(self.held, per_image=settings.synthetic, seed=seed)
         shared = settings.model_dump(include=set(MethodSettings.model_fields))
         self.workshop = Workshop(
-            category.name, train, self.held, MethodSettings.parse(**{**shared, "seed": seed}), folder
+            category.name,
+            train,
+            self.held,
+            MethodSettings.parse(**{**shared, "seed": seed}),
+            folder,
+            split_images(fine, settings.held_out, seed)[0],
         )
 
     def run(self, method: str) -> Iterator[BuildRecord | dict]:
@@ -173,7 +179,7 @@ class _Bench:
             else:
                 yield record
         table, total = {}, len(self.held) + len(self.defects.images)
-        if detector.default is not None and knows_synthetic_defects(method):
+        if detector.default is not None and keeps_recommended(method):
             size, blurs = self.settings.size, self.settings.smoothings
             wanted = HeatSettings.for_size(size).smoothing / size
             chosen = (detector.default, min(blurs, key=lambda blur: abs(blur - wanted)))
@@ -194,10 +200,11 @@ class _Bench:
         unreadable, masked, spent = [], 0, 0.0
         for done, item in enumerate(self.category.items, start=1):
             try:
-                image = read_picture(item.path).tensor(s.size, self.channels)
+                picture = read_picture(item.path)
+                views = [picture.tensor(side, self.channels) for side in (s.size, detector.view) if side]
                 mask = read_mask(item.mask, height=size, width=size) if item.mask else None
                 started = time.perf_counter()
-                maps = detector.maps(image)
+                maps = detector.maps(*views)
                 spent += time.perf_counter() - started
                 heatmap = smooth(maps[chosen[0]], chosen[1] * s.size)
                 if not np.isfinite(heatmap).all():

@@ -122,9 +122,18 @@ def find_test_sets(data: str | Path, *, allow_empty: bool = False) -> dict[str, 
 def load_images(paths: list[Path], *, size: int, channels: int) -> Iterator[Tensor | Unreadable]:
     """Decode one after the other, so that callers can show progress: ``(channels, size, size)`` tensors in
     [-1, 1], or an `Unreadable` where a file could not be used."""
+    for views in load_views(paths, sizes=(size,), channels=channels):
+        yield views if isinstance(views, Unreadable) else views[0]
+
+
+def load_views(
+    paths: list[Path], *, sizes: tuple[int, ...], channels: int
+) -> Iterator[tuple[Tensor, ...] | Unreadable]:
+    """As `load_images`, each image decoded once and given at every size."""
     for path in paths:
         try:
-            yield read_picture(path).tensor(size, channels)
+            picture = read_picture(path)
+            yield tuple(picture.tensor(size, channels) for size in sizes)
         except ImageError as error:
             yield Unreadable(path, str(error))
 
@@ -141,6 +150,13 @@ def split_loaded(loaded: list[Tensor | Unreadable]) -> tuple[Tensor, list[Unread
         first = f" The first: {unreadable[0].reason}" if unreadable else ""
         raise DataError(f"None of the {len(loaded)} images could be read.{first}")
     return torch.stack(tensors), unreadable
+
+
+def split_views(loaded: list[tuple[Tensor, ...] | Unreadable]) -> tuple[list[Tensor], list[Unreadable]]:
+    """What `load_views` gave, as one batch per size and the list of unreadable files; raises as `split_loaded`."""
+    first, unreadable = split_loaded([item if isinstance(item, Unreadable) else item[0] for item in loaded])
+    views = [item for item in loaded if not isinstance(item, Unreadable)]
+    return [first, *(torch.stack([view[i] for view in views]) for i in range(1, len(views[0])))], unreadable
 
 
 def detect_channels(paths: list[Path], probe: int = 8) -> int:

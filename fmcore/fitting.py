@@ -54,6 +54,7 @@ def fit(
     folder: str | Path | None = None,
     team: Team = ALONE,
     held_out: dict[str, Tensor] | None = None,
+    fine: dict[str, Tensor] | None = None,
 ) -> Iterator[FitRecord]:
     """Fit fields to the good images of each category and calibrate them on held-out ones.
 
@@ -65,22 +66,27 @@ def fit(
         folder: where an unfinished network run is kept, and resumed from.
         held_out: by category, good images to calibrate a network on, shaped alike; it then trains on all of
             ``images``. None: some of these are set aside.
+        fine: the same images as the Gaussian tiles beside a network see them, best at `recommended_view` of their
+            size; not together with ``held_out``. None: as the network sees them.
         team: processes that share the training and calibration of a network; all call this alike, get the
             same records and stop after the same one. Only the main process writes.
 
     Raises:
-        DataError: for too few images. ModelError: if ``folder`` holds a run with other settings or data.
-        TrainingError: if the loss is no longer finite.
+        DataError: for too few images, or others in ``fine``. ModelError: if ``folder`` holds a run with other
+        settings or data. TrainingError: if the loss is no longer finite.
     """
     for name, batch in images.items():
         if len(batch) < FEWEST:
             raise DataError(
                 f"Category '{name}' has {len(batch)} readable image(s): give at least {FEWEST}, better 50 or more."
             )
+        if fine is not None and (held_out is not None or len(fine.get(name, ())) != len(batch)):
+            raise DataError(f"The fine images of category '{name}' are not the {len(batch)} that the network sees.")
     if settings.field == "gaussian":
         yield from _fit_gaussians(images, settings, device)
     else:
-        yield from _fit_network(images, settings, device, Path(folder) if folder is not None else None, team, held_out)
+        folder = Path(folder) if folder is not None else None
+        yield from _fit_network(images, settings, device, folder, team, held_out, fine or images)
 
 
 def held_out_count(count: int, false_alarm_rate: float) -> int:
@@ -99,7 +105,7 @@ def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str
         yield FitRecord("gaussian", index + 1, len(images))
         reduced = []
         for held_out, field in _cross_fitted(batch, settings):
-            for mismatch in _reduced(field.to(device), None, held_out, settings, device, ALONE):
+            for mismatch in _reduced(field.to(device), None, held_out, held_out, settings, device, ALONE):
                 reduced.append(mismatch)
                 yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
@@ -137,19 +143,22 @@ def _fit_network(
     folder: Path | None,
     team: Team,
     held_out: dict[str, Tensor] | None,
+    fine: dict[str, Tensor],
 ) -> Iterator[FitRecord]:
     train_parts, held_parts, gaussians, tiles = {}, {}, [], []
     for index, (name, batch) in enumerate(images.items()):
         if held_out is not None:
-            held_parts[name], train_parts[name] = held_out[name], batch
+            held_parts[name], rest = (held_out[name], held_out[name]), slice(None)
         else:
             order = _shuffled(len(batch), settings)
-            held = held_out_count(len(batch), settings.false_alarm_rate)
-            held_parts[name], train_parts[name] = batch[order[:held]], batch[order[held:]]
+            count = held_out_count(len(batch), settings.false_alarm_rate)
+            few, rest = order[:count], order[count:]
+            held_parts[name] = batch[few], fine[name][few]
+        train_parts[name] = batch[rest]
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
         if settings.paths.tiles:
-            tiles.append(fit_tiles(train_parts[name], settings).to(device))
+            tiles.append(fit_tiles(fine[name][rest], settings).to(device))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -165,26 +174,32 @@ def _fit_network(
     adopt_average(state)
 
     calibrations, done = {}, 0
-    scored = {name: held[: settings.calibration_images] for name, held in held_parts.items()}
-    total = sum(map(len, scored.values()))
+    scored = {name: [view[: settings.calibration_images] for view in held] for name, held in held_parts.items()}
+    total = sum(len(held[0]) for held in scored.values())
     for index, (name, held) in enumerate(scored.items()):
         reduced = []
         for mismatch in _reduced(
-            network.conditioned(index), tiles[index] if tiles else None, held, settings, device, team
+            network.conditioned(index), tiles[index] if tiles else None, *held, settings, device, team
         ):
             reduced.append(mismatch)
             yield FitRecord("calibration", done := done + 1, total)
         calibrations[name] = calibrate(reduced, settings.heat, settings.false_alarm_rate)
     training = _summary(images, settings, data, state.seconds) | {"train": plan.model_dump(mode="json")}
-    model = _model("unet", images, settings, gaussians, tiles, network, calibrations, training)
+    view = next(iter(fine.values())).shape[-1] if tiles else 0
+    model = _model("unet", images, settings, gaussians, tiles, network, calibrations, training, view)
     yield FitRecord("finished", 1, 1, model=model)
 
 
 def fit_tiles(images: Tensor, settings: FitSettings) -> TiledField:
-    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)``, of which there are at least
-    two. They keep all components: nothing is trained on what they leave over."""
-    tile = tile_side(images.shape[-1])
-    return fit_tiled_gaussian(images, tile=tile, components=settings.components, seed=settings.seed)
+    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)`` that they see, of which there
+    are at least two. They keep all components: nothing is trained on what they leave over. Components are rounded to
+    float16, in which they are stored: of a model they are by far the largest part."""
+    tiled = fit_tiled_gaussian(
+        images, tile=tile_side(images.shape[-1]), components=settings.components, seed=settings.seed
+    )
+    for field in tiled.fields:
+        field.components.copy_(field.components.half())
+    return tiled
 
 
 def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianField], categories: int) -> VelocityUNet:
@@ -206,16 +221,18 @@ def _reduced(
     field: VelocityField,
     tiles: VelocityField | None,
     images: Tensor,
+    fine: Tensor,
     settings: FitSettings,
     device: str,
     team: Team,
 ) -> Iterator[Mismatch]:
     """The mismatch of each image, already aggregated over paths, as one path: what calibration needs, a K-th of
-    the memory. The images ``(n, C, H, W)`` are scored a team's size at a time, one by each process."""
+    the memory. The images ``(n, C, H, W)``, which tiles see as ``fine``, are scored a team's size at a time, one by
+    each process."""
     field = mapped_back(field, settings.noise_source)
     for first in range(0, len(images), team.size):
-        mine = images[min(first + team.rank, len(images) - 1)].to(device)
-        full = Mismatch.collect(mismatch_steps(field, mine, settings.paths, tiles=tiles))
+        mine, mine_fine = (view[min(first + team.rank, len(images) - 1)].to(device) for view in (images, fine))
+        full = Mismatch.collect(mismatch_steps(field, mine, settings.paths, tiles=tiles, fine=mine_fine))
         maps = torch.from_numpy(full.per_time(settings.heat)[None, :, None]).to(device)
         for each in team.whole(maps, team.size)[: len(images) - first].cpu().numpy():
             yield Mismatch(full.times, each)
@@ -230,6 +247,7 @@ def _model(
     network: VelocityUNet | None,
     calibrations: dict[str, Calibration],
     training: dict,
+    tile_view: int = 0,
 ) -> Model:
     info = ModelInfo.parse(
         kind=kind,
@@ -242,7 +260,7 @@ def _model(
         thresholds={name: c.threshold for name, c in calibrations.items()},
         notes={name: c.reason for name, c in calibrations.items() if c.reason},
         unet=network.settings if network is not None else None,
-        tiled=bool(tiles),
+        tile_view=tile_view,
         training=training,
     )
     ranges = {name: c.normal_range for name, c in calibrations.items()}

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
@@ -121,6 +122,7 @@ def mismatch_steps(
     settings: PathSettings,
     *,
     tiles: VelocityField | None = None,
+    fine: Tensor | None = None,
     chunk: int = 16,
 ) -> Iterator[MismatchStep]:
     """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other (Eq. 2); with
@@ -128,13 +130,15 @@ def mismatch_steps(
 
     With ``tiles`` q above zero a second field joins in, whose errors are others: what one of them takes for a
     defect of a good image the other often explains, while both disagree with a defect. Each has paths from its own
-    source of noise, and the geometric mean ``M^(1 - q) M_tiles^q``, draw by draw, needs no units to be matched.
+    source of noise, and the geometric mean ``M^(1 - q) M_tiles^q``, draw by draw, needs no units to be matched. The
+    second field may see more pixels: its mismatch is averaged over those of each pixel of ``image``.
 
     Args:
         field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
         image: one test image ``y`` ``(C, H, W)`` in [-1, 1]. Images are scored one by one so that a
             score never depends, to the last bit, on which other images were in the batch.
         tiles: the second field, used where ``settings.tiles`` is above zero.
+        fine: the same image as the second field sees it ``(C, H', W')``; None: ``image``.
         chunk: paths per call of the field; memory is that of ``chunk`` states and the field's
             activations for them, whatever K and T.
 
@@ -149,29 +153,43 @@ def mismatch_steps(
             f"Setting 'tiles' = {settings.tiles} is not usable: there are no Gaussian tiles beside this field; set "
             "tiles = 0, or fit a network anew."
         )
-    structural = StructuralMismatch(image) if settings.structure else None
-    members = [(member, share) for member, share in ((field, 1 - settings.tiles), (tiles, settings.tiles)) if share]
-    shape = tuple(image.shape)
-    noises = [
-        source_noise(member, settings.noise, settings.paths, shape, settings.noise_seed).to(image.device).split(chunk)
-        for member, _ in members
-    ]
-
-    def compared(member: VelocityField, x0: Tensor, t: float) -> Tensor:
-        gap = (member(interpolate(x0, image, t), t) - (image - x0)).float()
-        squared = gap.square().sum(1)
-        if structural is None:
-            return squared
-        return squared.pow(1 - settings.structure) * structural(gap, t).pow(settings.structure)
+    fine = image if fine is None else fine
+    views = ((field, image, 1 - settings.tiles), (tiles, fine, settings.tiles))
+    members = [(_Compared(member, view, settings, chunk), share) for member, view, share in views if share]
+    side = image.shape[-2:]
 
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
-            for starts in zip(*noises, strict=True):
-                shares = [compared(m, x0, t).pow(share) for (m, share), x0 in zip(members, starts, strict=True)]
+            for part in range(math.ceil(settings.paths / chunk)):
+                shares = [_averaged(member(part, t), side).pow(share) for member, share in members]
                 parts.append(math.prod(shares).cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
+
+
+class _Compared:
+    """``D``, or ``D^(1 - p) S^p``, of one field along its own paths to one image."""
+
+    def __init__(self, field: VelocityField, image: Tensor, settings: PathSettings, chunk: int):
+        self.field, self.image, self.structure = field, image, settings.structure
+        self.structural = StructuralMismatch(image) if settings.structure else None
+        noise = source_noise(field, settings.noise, settings.paths, tuple(image.shape), settings.noise_seed)
+        self.starts = noise.to(image.device).split(chunk)
+
+    def __call__(self, part: int, t: float) -> Tensor:
+        """Of the paths of one chunk, ``(k, H, W)``."""
+        x0 = self.starts[part]
+        gap = (self.field(interpolate(x0, self.image, t), t) - (self.image - x0)).float()
+        squared = gap.square().sum(1)
+        if self.structural is None:
+            return squared
+        return squared.pow(1 - self.structure) * self.structural(gap, t).pow(self.structure)
+
+
+def _averaged(maps: Tensor, side: tuple[int, int]) -> Tensor:
+    """Maps ``(k, H', W')`` on a grid of as many pixels or fewer."""
+    return maps if maps.shape[-2:] == side else F.adaptive_avg_pool2d(maps, side)
 
 
 def aggregate_paths(maps: np.ndarray, settings: HeatSettings) -> np.ndarray:

@@ -30,6 +30,7 @@ from fmcore.source import SourceKind, mapped_back
 
 FILE = "model.json"
 SHARD_BYTES = 9_000_000
+FINEST = 256  # pixels per side that tiles are fitted to
 
 
 class ModelInfo(Settings):
@@ -46,7 +47,9 @@ class ModelInfo(Settings):
     notes: dict[str, str] = Field({}, description="by category, why there is no threshold")
     source: SourceKind = "white"
     unet: UNetSettings | None = None
-    tiled: bool = Field(False, description="whether Gaussian tiles stand beside the network")
+    tile_view: int = Field(
+        0, ge=0, le=512, description="pixels per side of an image as the tiles beside the network see it; 0: no tiles"
+    )
     training: dict = Field({}, description="what was trained on what, for how long")
     versions: dict[str, str] = {}
     files: tuple[str, ...] = ()
@@ -108,9 +111,15 @@ class Model:
         return self.gaussians[0].mean.device if self.gaussians else next(self.network.parameters()).device
 
 
-def tile_side(size: int) -> int:
-    """Pixels per side of the tiles of an image of ``size`` pixels: half of them, so that nine tiles overlap."""
-    return size // 2
+def tile_side(view: int) -> int:
+    """Pixels per side of the tiles of an image of ``view`` pixels: half of them, so that nine tiles overlap."""
+    return view // 2
+
+
+def recommended_view(size: int) -> int:
+    """Pixels per side of an image as the tiles see it, beside a network that sees ``size``: twice as many, up to 256.
+    A closed form costs little there, and faint, fine defects are lost at the network's size."""
+    return max(size, min(2 * size, FINEST))
 
 
 def current_versions() -> dict[str, str]:
@@ -128,7 +137,9 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
         tensors |= {f"gaussian.{index}.{k}": v for k, v in gaussian.state_dict().items()}
     for index, tiled in enumerate(model.tiles):
         for number, gaussian in enumerate(tiled.fields):
-            tensors |= {f"tile.{index}.{number}.{k}": v for k, v in gaussian.state_dict().items()}
+            state = gaussian.state_dict()
+            tensors |= {f"tile.{index}.{number}.{k}": v for k, v in state.items()}
+            tensors[f"tile.{index}.{number}.components"] = state["components"].half()
     if model.network is not None:
         tensors |= {f"core.{k}": v for k, v in model.network.core.state_dict().items()}
     if half:
@@ -222,12 +233,12 @@ def _assemble(info: ModelInfo, stored: dict[str, Tensor], device: torch.device) 
             raise ValueError("shapes of a Gaussian field")
         return field.to(device)
 
-    every, tile = range(len(info.categories)), tile_side(info.size)
+    every, tile = range(len(info.categories)), tile_side(info.tile_view)
     gaussians, tiles = [], []
     if info.kind == "gaussian" or info.unet.start == "gaussian":
         gaussians = [gaussian(f"gaussian.{index}.", info.size) for index in every]
-    if info.tiled:
-        count = len(tile_corners(info.size, info.size, tile))
+    if info.tile_view:
+        count = len(tile_corners(info.tile_view, info.tile_view, tile))
         tiles = [TiledField([gaussian(f"tile.{i}.{n}.", tile) for n in range(count)], tile) for i in every]
     network = None
     if info.kind == "unet":

@@ -24,8 +24,12 @@ class Verdict:
 
 def score_steps(model: Model, picture: Picture, paths: PathSettings | None = None, category: str | None = None):
     """`mismatch_steps` of a picture under a model's field; ``paths`` default to the model's own."""
-    image = picture.tensor(model.info.size, model.info.channels).to(model.device)
-    return mismatch_steps(model.field(category), image, paths or model.info.paths, tiles=model.tiles_of(category))
+    image, fine = (
+        picture.tensor(size, model.info.channels).to(model.device) if size else None
+        for size in (model.info.size, model.info.tile_view)
+    )
+    tiles = model.tiles_of(category)
+    return mismatch_steps(model.field(category), image, paths or model.info.paths, tiles=tiles, fine=fine)
 
 
 def judge(

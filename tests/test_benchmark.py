@@ -10,7 +10,7 @@ import torch
 from conftest import assert_one_sentence, blob_tensors, dataset, run_cli, write_category
 
 from fmcore.baselines import Detector, MahalanobisDetector
-from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, knows_synthetic_defects, method_names
+from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, keeps_recommended, method_names
 from fmcore.baselines.selection import SettingsTable, best, criterion, measure_settings, split_images
 from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
 from fmcore.benchmark_results import read_results, result_path
@@ -104,11 +104,9 @@ def test_networks_that_know_the_synthetic_defects_keep_the_recommended_setting(c
     assert (result["chosen"]["setting"], result["chosen"]["smoothing"]) == ("min r=2 t>=0", 0.05)
     assert all(s["synthetic"] is None for s in result["every_setting"])
     assert result["cost_of_choice"] == criterion(result["hindsight"]["test"]) - criterion(result["chosen"]["test"])
-    known = {
-        name: knows_synthetic_defects(f"mismatch:{name}") for name in ("unet", "unet-white", "unet-plain", "patch")
-    }
+    known = {name: keeps_recommended(f"mismatch:{name}") for name in ("unet", "unet-white", "unet-plain", "patch")}
     assert known == {"unet": True, "unet-white": True, "unet-plain": False, "patch": False}
-    assert not knows_synthetic_defects("nearest")
+    assert not keeps_recommended("nearest") and keeps_recommended("with-tiles:patch")
 
 
 def test_a_stopped_run_goes_on_to_the_same_figures(categories, tmp_path):

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, assert_one_sentence, blob_tensors, random_gaussian, write_blobs
+from conftest import (
+    SIZE,
+    assert_one_sentence,
+    blob_tensors,
+    draw_blob,
+    random_gaussian,
+    write_blobs,
+    write_category,
+)
 
 from fmcore.baselines.methods import MethodSettings, Workshop
-from fmcore.errors import SettingsError
+from fmcore.baselines.selection import split_images
+from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
+from fmcore.datasets import find_test_items
+from fmcore.errors import DataError, SettingsError
+from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
 from fmcore.fisher_map import fisher_steps
 from fmcore.fit_settings import FitSettings, recommended_paths
-from fmcore.fitting import fit
+from fmcore.fitting import fit, fit_tiles
+from fmcore.images import Picture, read_picture
+from fmcore.metrics import auroc
 from fmcore.mismatch import TILES, HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
+from fmcore.model import load_model, read_info, recommended_view, save_model
+from fmcore.scoring import score_picture, score_steps
 from fmcore.source import mapped_back
 
 
@@ -27,6 +45,27 @@ def test_beside_a_field_the_mismatch_is_the_geometric_mean_along_paths_of_both_s
     steps = mismatch_steps(field, image, settings.replace(tiles=share), tiles=tiles, chunk=2)
     found = Mismatch.collect(steps).maps
     np.testing.assert_allclose(found, alone[0] ** (1 - share) * alone[1] ** share, rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [16, 24, 32])
+def test_tiles_may_see_more_pixels_and_their_mismatch_is_averaged_over_them(side):
+    field, image, fine = random_gaussian((3, 16, 16), 3), *(blob_tensors([1], size=n)[0] for n in (16, side))
+    tiles = TiledField([random_gaussian((3, side // 2, side // 2), 2, seed=n) for n in range(9)], side // 2)
+    settings = PathSettings(paths=3, times=2, structure=0.5)
+    seen = Mismatch.collect(mismatch_steps(tiles, fine, settings)).maps
+    bins = [slice(i * side // 16, math.ceil((i + 1) * side / 16)) for i in range(16)]
+    averaged = np.array([[seen[..., rows, columns].mean((-2, -1)) for columns in bins] for rows in bins])
+    expected = (
+        Mismatch.collect(mismatch_steps(field, image, settings)).maps ** 0.6
+        * np.moveaxis(averaged, (0, 1), (-2, -1)) ** 0.4
+    )
+    found = Mismatch.collect(mismatch_steps(field, image, settings.replace(tiles=0.4), tiles=tiles, fine=fine)).maps
+    assert found.shape == (2, 3, 16, 16)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_tiles_see_twice_as_many_pixels_up_to_256():
+    assert [recommended_view(size) for size in (32, 64, 128, 192, 256)] == [64, 128, 256, 256, 256]
 
 
 def test_without_a_share_tiles_are_not_called():
@@ -58,7 +97,7 @@ def test_a_network_has_tiles_fitted_to_what_it_trains_on_and_a_gaussian_has_none
     held = {name: batch[:3] for name, batch in images.items()}
     options = {"size": images["a"].shape[-1], "steps": 1, "batch": 1, "widths": (8,)}
     *_, last = fit(images, FitSettings.parse(**options), held_out=held)
-    assert last.model.info.tiled and last.model.info.paths.tiles == TILES
+    assert last.model.info.tile_view == options["size"] and last.model.info.paths.tiles == TILES
     for name, batch in images.items():
         found = last.model.tiles_of(name)
         expected = fit_tiled_gaussian(batch, tile=batch.shape[-1] // 2)
@@ -68,7 +107,7 @@ def test_a_network_has_tiles_fitted_to_what_it_trains_on_and_a_gaussian_has_none
     bare = FitSettings.parse(**options, paths=PathSettings.recommended())
     for settings in (bare, FitSettings.parse(field="gaussian", size=options["size"])):
         *_, last = fit(images, settings)
-        assert not last.model.info.tiled and last.model.tiles_of("a") is None
+        assert not last.model.info.tile_view and last.model.tiles_of("a") is None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -99,14 +138,73 @@ def test_the_threshold_is_that_of_network_and_tiles_together():
     assert bare.model.info.thresholds["a"].value != pytest.approx(threshold, rel=1e-2)
 
 
+def test_fitted_to_finer_images_they_find_what_the_network_cannot_see(tmp_path):
+    """Stripes one fine pixel wide, gone at the network's size: only tiles that saw finer images know them."""
+    coarse, fine = {"a": blob_tensors(range(12))}, {"a": blob_tensors(range(12), size=2 * SIZE)}
+    options = {"size": SIZE, "steps": 1, "batch": 1, "widths": (8,)}
+    *_, last = fit(coarse, FitSettings.parse(**options), fine=fine)
+    model = last.model
+    assert (model.info.size, model.info.tile_view) == (SIZE, 2 * SIZE)
+    plain = draw_blob(50, size=2 * SIZE)[0]
+    striped = plain.copy()
+    striped[20:36, 20:36:2] -= 25
+    striped[20:36, 21:36:2] += 25
+    pictures = [Picture(pixels) for pixels in (plain, striped)]
+    seen = [picture.tensor(SIZE, 3)[:, 11:17, 11:17] for picture in pictures]
+    assert (seen[0] - seen[1]).abs().max() < 0.03
+    inside = (slice(11, 17), slice(11, 17))
+    for share, least, most in ((0.0, 0.9, 1.1), (TILES, 1.2, 100)):
+        paths = model.info.paths.replace(tiles=share)
+        first, second = (
+            Mismatch.collect(score_steps(model, p, paths)).heatmap(HeatSettings(smoothing=0.0))[inside].mean()
+            for p in pictures
+        )
+        assert least < second / first < most, share
+    save_model(tmp_path, model)
+    kept, found = (score_picture(m, pictures[1]) for m in (model, load_model(tmp_path)))
+    assert kept.score == found.score
+    np.testing.assert_array_equal(kept.heatmap, found.heatmap)
+
+
+def test_fine_images_must_be_those_that_the_network_sees():
+    images = {"a": blob_tensors(range(4))}
+    for options in (
+        {"fine": {"a": blob_tensors(range(3), size=64)}},
+        {"fine": {"b": images["a"]}},
+        {"fine": images, "held_out": images},
+    ):
+        with pytest.raises(DataError) as error:
+            next(fit(images, FitSettings.parse(size=SIZE, steps=1, widths=(8,)), **options))
+        assert_one_sentence(error.value, "'a'", "4")
+
+
 def test_the_benchmark_puts_tiles_beside_any_field():
     good, held = blob_tensors(range(10)), blob_tensors(range(10, 12))
     shop = Workshop("blob", good, held, MethodSettings(paths=2, times=3))
     *_, detector = shop.build("with-tiles:gaussian")
     paths = recommended_paths("unet", paths=2, times=3)
-    tiles = fit_tiled_gaussian(good, tile=SIZE // 2)
+    tiles = fit_tiles(good, FitSettings())
     record = Mismatch.collect(mismatch_steps(detector.field, held[0], paths, tiles=tiles))
     np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(HeatSettings(smoothing=0.0)))
+
+
+def test_the_benchmark_shows_tiles_finer_images(tmp_path):
+    """As `fit` does: twice the benchmark's size, and at test time the image at that size too."""
+    write_category(tmp_path / "blob")
+    settings = BenchmarkSettings(methods=("with-tiles:gaussian",), size=32, paths=1, times=2, bootstrap=0)
+    *_, last = benchmark(find_categories([tmp_path / "blob"]), settings, tmp_path / "out")
+    good = [draw_blob(seed)[0] for seed in range(12)]
+    train, fine = (split_images(torch.stack([Picture(p).tensor(n, 3) for p in good]), 0.2, 0)[0] for n in (32, 64))
+    tiles, paths = fit_tiles(fine, FitSettings()), recommended_paths("unet", paths=1, times=2)
+    scores = []
+    for item in find_test_items(tmp_path / "blob"):
+        views = [read_picture(item.path).tensor(n, 3) for n in (32, 64)]
+        steps = mismatch_steps(fit_gaussian(train), views[0], paths, tiles=tiles, fine=views[1])
+        scores.append(image_score(Mismatch.collect(steps).heatmap(HeatSettings(smoothing=1.0))))
+    chosen = last.result["chosen"]
+    assert (chosen["setting"], chosen["smoothing"], chosen["synthetic"]) == ("min r=2 t>=0", 1 / 32, None)
+    truth = [not item.is_good for item in find_test_items(tmp_path / "blob")]
+    assert last.result["image_auroc"] == pytest.approx(auroc(np.array(scores), np.array(truth)))
 
 
 def test_the_command_line_refuses_tiles_that_are_not_there_and_leaves_what_it_finds(call, tmp_path):
@@ -128,6 +226,7 @@ def test_a_fitted_network_is_scored_with_its_tiles_and_on_request_without(call, 
     good = write_blobs(tmp_path / "good", range(6))
     network = ("--size", 32, "--steps", 2, "--batch", 2, "--widths", "8", "--paths", 2, "--times", 3)
     assert call("fit", tmp_path / "good", "--out", tmp_path / "model", *network)[0] == 0
+    assert read_info(tmp_path / "model").tile_view == 64
     found = {}
     for share in (None, TILES, 0.0):
         out = tmp_path / f"maps-{share}"

@@ -20,9 +20,11 @@ class Detector(abc.ABC):
     """A detector of one category, fitted to its normal images.
 
     ``default`` names the setting to use where none can be chosen on data; None where there is no such setting.
+    ``view`` is above zero where `maps` also takes ``fine``, the same image at that many pixels per side.
     """
 
     default: str | None = None
+    view: int = 0
 
     @abc.abstractmethod
     def maps(self, image: Tensor) -> dict[str, np.ndarray]:

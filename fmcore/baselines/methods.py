@@ -102,11 +102,12 @@ def check_methods(names: tuple[str, ...]) -> None:
             raise SettingsError(f"There is no method '{name}': {hint}")
 
 
-def knows_synthetic_defects(name: str) -> bool:
-    """Whether a method's network was trained on the defects that settings are chosen with, and so can't be judged
-    by them: they would choose for it no blur at all."""
-    changes = NETWORKS.get(name.partition(":")[2])
-    return changes is not None and changes.get("defects", FitSettings().defects) > 0
+def keeps_recommended(name: str) -> bool:
+    """Whether a method can't be judged by the synthetic defects that settings are chosen with. A network that was
+    trained on them would choose no blur at all; tiles see more pixels than such a defect is made of."""
+    kind, _, field = name.partition(":")
+    changes = NETWORKS.get(field)
+    return kind == "with-tiles" or (changes is not None and changes.get("defects", FitSettings().defects) > 0)
 
 
 class Workshop:
@@ -116,12 +117,20 @@ class Workshop:
         train: ``(N, C, H, H)`` normal images in [-1, 1] that methods are fitted to.
         held: held-out normal images, from which only the denoising floor of ``normalised`` and the threshold of a
             network are taken.
+        fine: the images of ``train`` as tiles beside a field see them; None: ``train``.
         folder: where a trained network is kept, and found again by a later run; None: nowhere.
     """
 
     def __init__(
-        self, category: str, train: Tensor, held: Tensor, settings: MethodSettings, folder: Path | None = None
+        self,
+        category: str,
+        train: Tensor,
+        held: Tensor,
+        settings: MethodSettings,
+        folder: Path | None = None,
+        fine: Tensor | None = None,
     ):
+        self.fine = train if fine is None else fine
         self.category, self.train, self.held, self.settings, self.folder = category, train, held, settings, folder
         self._fields: dict[str, tuple[VelocityField, float]] = {}
         self.seconds = 0.0
@@ -147,7 +156,8 @@ class Workshop:
                 detector = MismatchDetector(
                     self._fields[field_name][0],
                     self._paths().replace(structure=STRUCTURE, tiles=TILES),
-                    tiles=fit_tiles(self.train, FitSettings.parse(seed=self.settings.seed)),
+                    tiles=fit_tiles(self.fine, FitSettings.parse(seed=self.settings.seed)),
+                    view=self.fine.shape[-1],
                 )
             elif kind == "two-scale":
                 detector = yield from self._two_scale(field_name)

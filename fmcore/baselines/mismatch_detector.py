@@ -21,6 +21,7 @@ class MismatchDetector(Detector):
         aggregators, exponents: choices of Eqs. 3 and 4.
         first_times: only times of at least this value count.
         tiles: the second field where ``paths.tiles`` is above zero.
+        view: pixels per side of an image as that field sees it; 0: as many as the first sees.
         floor: where given, the mismatch is divided by that of normal images (`fmcore.normalisation`).
     """
 
@@ -33,9 +34,10 @@ class MismatchDetector(Detector):
         exponents: Sequence[float] = (0.0, 2.0, 4.0),
         first_times: Sequence[float] = (0.0, 0.5),
         tiles: VelocityField | None = None,
+        view: int = 0,
         floor: DenoisingFloor | None = None,
     ):
-        self.field, self.paths, self.tiles, self.floor = field, paths or PathSettings(), tiles, floor
+        self.field, self.paths, self.tiles, self.view, self.floor = field, paths or PathSettings(), tiles, view, floor
         self.choices = [
             (first, HeatSettings.parse(aggregator=a, exponent=float(r), smoothing=0.0))
             for a in aggregators
@@ -43,8 +45,8 @@ class MismatchDetector(Detector):
             for first in first_times
         ]
 
-    def maps(self, image: Tensor) -> dict[str, np.ndarray]:
-        record = Mismatch.collect(mismatch_steps(self.field, image, self.paths, tiles=self.tiles))
+    def maps(self, image: Tensor, fine: Tensor | None = None) -> dict[str, np.ndarray]:
+        record = Mismatch.collect(mismatch_steps(self.field, image, self.paths, tiles=self.tiles, fine=fine))
         found = {}
         for first, heat in self.choices:
             times = [j for j, t in enumerate(record.times) if t >= first] or [len(record.times) - 1]

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from fmcore.cli.console import notes, progress_bar, stop_between_steps
 from fmcore.cli.options import Device, Given, check_device, check_folder, with_settings
-from fmcore.datasets import detect_channels, find_good_images, load_images, split_loaded
+from fmcore.datasets import detect_channels, find_good_images, load_views, split_views
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_paths
 from fmcore.fitting import fit as run_fit
 from fmcore.fitting import held_out_count
 from fmcore.mismatch import STRUCTURE, TILES, HeatSettings, PathSettings
-from fmcore.model import FILE, Model, save_model
+from fmcore.model import FILE, Model, recommended_view, save_model
 from fmcore.run_plan import forget_run, most_steps
 
 HELP = {
@@ -68,13 +68,14 @@ def fit(
     good = find_good_images(data)
     notes.print(good.summary())
     channels = detect_channels([path for found in good.categories.values() for path in found])
-    images, unreadable = _read_all(good.categories, settings.size, channels)
+    view = recommended_view(settings.size) if settings.paths.tiles else settings.size
+    images, fine, unreadable = _read_all(good.categories, (settings.size, view), channels)
     notes.print(
         f"Training on {'gray' if channels == 1 else 'RGB'} images at {settings.size} x {settings.size} on {target}"
         + (f", in {team.size} processes." if team.size > 1 else ".")
     )
     with one_sentence_if_another_ends():
-        model = _run(images, settings, target, out, team)
+        model = _run(images, fine, settings, target, out, team)
         if team.main:
             save_model(out, model, half=half)
             forget_run(out)
@@ -84,25 +85,31 @@ def fit(
     raise typer.Exit(1 if unreadable else 0)
 
 
-def _read_all(categories: dict[str, list[Path]], size: int, channels: int) -> tuple[dict[str, Tensor], bool]:
-    images, any_unreadable = {}, False
+def _read_all(
+    categories: dict[str, list[Path]], sizes: tuple[int, int], channels: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
+    """Images as the network and as the tiles see them, and whether any could not be read."""
+    images, fine, any_unreadable = {}, {}, False
     with progress_bar() as progress:
         for name, paths in categories.items():
-            loaded = list(
-                progress.track(load_images(paths, size=size, channels=channels), len(paths), description=name)
+            reading = load_views(paths, sizes=sizes, channels=channels)
+            (images[name], fine[name]), unreadable = split_views(
+                list(progress.track(reading, len(paths), description=name))
             )
-            images[name], unreadable = split_loaded(loaded)
             any_unreadable |= bool(unreadable)
             for item in unreadable:
                 notes.print(f"Skipped: {item.reason}")
-    return images, any_unreadable
+    return images, fine, any_unreadable
 
 
-def _run(images: dict[str, Tensor], settings: FitSettings, target: str, out: Path, team: Team) -> Model:
+def _run(
+    images: dict[str, Tensor], fine: dict[str, Tensor], settings: FitSettings, target: str, out: Path, team: Team
+) -> Model:
     model = None
     with progress_bar() as progress, stop_between_steps() as stopping:
         tasks: dict[str, Any] = {}
-        records = run_fit(images, settings, device=target, folder=out if settings.field == "unet" else None, team=team)
+        folder = out if settings.field == "unet" else None
+        records = run_fit(images, settings, device=target, folder=folder, team=team, fine=fine)
         for record in records:
             model = record.model
             if record.stage not in tasks:

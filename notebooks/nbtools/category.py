@@ -15,12 +15,14 @@ from fmcore.datasets import (
     find_test_items,
     list_images,
     load_images,
+    load_views,
     split_loaded,
+    split_views,
 )
 from fmcore.errors import SettingsError
 from fmcore.fit_settings import FitSettings
 from fmcore.fitting import FitRecord, fit
-from fmcore.model import Model, save_model
+from fmcore.model import Model, recommended_view, save_model
 from fmcore.run_plan import forget_run
 from fmcore.synthetic import RenderSettings, write_dataset
 from nbtools.follow import follow
@@ -48,11 +50,16 @@ def category_folder(data: str, category: str, out: Path, settings: RenderSetting
 
 def good_tensors(folder: Path, size: int) -> Tensor:
     """Good training images ``(N, C, size, size)``; what can't be read is left out and printed."""
+    return good_views(folder, (size,))[0]
+
+
+def good_views(folder: Path, sizes: tuple[int, ...]) -> list[Tensor]:
+    """As `good_tensors`, at every size."""
     paths = [path for found in find_good_images(folder).categories.values() for path in found]
-    images, unreadable = split_loaded(list(load_images(paths, size=size, channels=detect_channels(paths))))
+    views, unreadable = split_views(list(load_views(paths, sizes=sizes, channels=detect_channels(paths))))
     for item in unreadable:
         print(f"Left out: {item.reason}")
-    return images
+    return views
 
 
 def held_out_tensors(images: Tensor, folder: Path) -> tuple[Tensor, Tensor]:
@@ -77,19 +84,32 @@ def split_by_kind(folder: Path) -> tuple[list[TestItem], list[TestItem]]:
     return [i for i in items if i.is_good], [i for i in items if not i.is_good]
 
 
+def fitted_to_folder(name: str, data: Path, settings: FitSettings, folder: Path) -> Model:
+    """As `fitted`, to the good images in ``data``, as the command line does."""
+    images, fine = good_views(data, (settings.size, recommended_view(settings.size)))
+    return fitted(name, images, settings, folder, fine=fine)
+
+
 def fitted(
-    name: str, images: Tensor, settings: FitSettings, folder: Path, records: list[FitRecord] | None = None
+    name: str,
+    images: Tensor,
+    settings: FitSettings,
+    folder: Path,
+    records: list[FitRecord] | None = None,
+    fine: Tensor | None = None,
 ) -> Model:
     """Fit, showing progress, and save to ``folder``; a network's unfinished training there is resumed.
 
     Args:
         records: every record of the fit is appended here.
+        fine: the same images as a network's tiles see them; None: ``images``.
     """
+    seen_by_tiles = None if fine is None else {name: fine}
     resumable = folder if settings.field == "unet" else None
     records = [] if records is None else records
 
     def kept() -> Iterator[FitRecord]:
-        for record in fit({name: images}, settings, folder=resumable):
+        for record in fit({name: images}, settings, folder=resumable, fine=seen_by_tiles):
             records.append(record)
             yield record
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import SIZE, assert_one_sentence, blob_tensors
@@ -46,6 +48,19 @@ def test_a_plan_is_resumed_whatever_the_speed_is_now(tmp_path, monkeypatch):
     assert plan_of(tmp_path, steps=None, minutes=0.5) == first
     with pytest.raises(ModelError, match="other settings"):
         plan_of(tmp_path, steps=None, minutes=2.0)
+
+
+def test_speed_beside_a_gpu_is_the_mean_of_later_steps(monkeypatch):
+    """Batches that threads make ahead come in bursts, and the first ones were ready before they were needed."""
+
+    def bursts(state, pool, labels, trial, team):
+        for step in range(trial.steps):
+            seconds = 1e-6 if step < trial.steps // 2 else 0.3 if step % 4 == 0 else 0.1
+            yield SimpleNamespace(images_per_second=trial.batch / seconds)
+
+    monkeypatch.setattr(run_plan, "train", bursts)
+    monkeypatch.setattr(run_plan, "workers_for", lambda device: 4)
+    assert plan_of(steps=None, minutes=1.0, passes=1e9).steps == pytest.approx(60 / 0.15, rel=0.05)
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(1e-4, MOST_STEPS), (1e9, 1)])

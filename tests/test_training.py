@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from conftest import ROOT, assert_one_sentence, blob_tensors
 from safetensors.torch import load_file
 
-from fmcore import checkpoint
+from fmcore import checkpoint, training
 from fmcore.batches import draw
 from fmcore.errors import ModelError, SettingsError, TrainingError
 from fmcore.fields.gaussian import fit_gaussian
@@ -87,6 +88,14 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path, unbroken, stop_af
     finished, nothing = run(settings_of(), tmp_path)
     assert nothing == []
     assert_same_weights(finished, unbroken)
+
+
+def test_threads_that_make_batches_ahead_change_nothing(monkeypatch, tmp_path, unbroken):
+    monkeypatch.setattr(training, "workers_for", lambda device: 3)
+    before = threading.active_count()
+    run(settings_of(), tmp_path, stop_after=3)
+    assert threading.active_count() == before  # a stopped run leaves none behind
+    assert_same_weights(run(settings_of(), tmp_path)[0], unbroken)
 
 
 def test_a_killed_run_continues_to_the_same_weights(tmp_path, unbroken):

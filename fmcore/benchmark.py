@@ -33,9 +33,10 @@ from fmcore.detection import DetectionMetrics
 from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.images import read_mask, read_picture, resize_map
 from fmcore.mismatch import HeatSettings, image_score, smooth
-from fmcore.model import current_versions, recommended_view
+from fmcore.model import current_versions
 from fmcore.settings import Settings
 from fmcore.synthetic_defects import SyntheticDefects, paste_defects
+from fmcore.tiles import recommended_view
 
 QUICK = (
     "mismatch:gaussian",

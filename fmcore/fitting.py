@@ -21,13 +21,14 @@ from fmcore.calibration import Calibration, calibrate
 from fmcore.distributed import ALONE, Team
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
-from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
+from fmcore.fields.tiled import TiledField
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.fit_settings import FitSettings
 from fmcore.mismatch import Mismatch, VelocityField, mismatch_steps
-from fmcore.model import Model, ModelInfo, tile_side
+from fmcore.model import Model, ModelInfo
 from fmcore.run_plan import fingerprint, make_or_resume_plan
 from fmcore.source import mapped_back, whiten
+from fmcore.tiles import fit_tiles
 from fmcore.training import TrainRecord, adopt_average, start_training, train
 
 FOLDS = 5
@@ -66,8 +67,8 @@ def fit(
         folder: where an unfinished network run is kept, and resumed from.
         held_out: by category, good images to calibrate a network on, shaped alike; it then trains on all of
             ``images``. None: some of these are set aside.
-        fine: the same images as the Gaussian tiles beside a network see them, best at `recommended_view` of their
-            size; not together with ``held_out``. None: as the network sees them.
+        fine: the same images as the Gaussian tiles beside a network see them, best at `fmcore.tiles.recommended_view`
+            of their size; not together with ``held_out``. None: as the network sees them.
         team: processes that share the training and calibration of a network; all call this alike, get the
             same records and stop after the same one. Only the main process writes.
 
@@ -158,7 +159,8 @@ def _fit_network(
         if settings.start == "gaussian":
             gaussians.append(_gaussian(train_parts[name], settings))
         if settings.paths.tiles:
-            tiles.append(fit_tiles(fine[name][rest], settings).to(device))
+            made = fit_tiles(fine[name][rest], components=settings.components, seed=settings.seed)
+            tiles.append(made.to(device))
         yield FitRecord("gaussian", index + 1, len(images))
     network = _new_network(settings, next(iter(images.values())).shape[1], gaussians, len(images)).to(device)
     pool = torch.cat(list(train_parts.values()))
@@ -188,18 +190,6 @@ def _fit_network(
     view = next(iter(fine.values())).shape[-1] if tiles else 0
     model = _model("unet", images, settings, gaussians, tiles, network, calibrations, training, view)
     yield FitRecord("finished", 1, 1, model=model)
-
-
-def fit_tiles(images: Tensor, settings: FitSettings) -> TiledField:
-    """The Gaussian tiles beside a network, half as wide as the images ``(N, C, H, H)`` that they see, of which there
-    are at least two. They keep all components: nothing is trained on what they leave over. Components are rounded to
-    float16, in which they are stored: of a model they are by far the largest part."""
-    tiled = fit_tiled_gaussian(
-        images, tile=tile_side(images.shape[-1]), components=settings.components, seed=settings.seed
-    )
-    for field in tiled.fields:
-        field.components.copy_(field.components.half())
-    return tiled
 
 
 def _new_network(settings: FitSettings, channels: int, gaussians: list[GaussianField], categories: int) -> VelocityUNet:

@@ -27,10 +27,10 @@ from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.mismatch import HeatSettings, PathSettings, VelocityField
 from fmcore.settings import Settings
 from fmcore.source import SourceKind, mapped_back
+from fmcore.tiles import tile_side
 
 FILE = "model.json"
 SHARD_BYTES = 9_000_000
-FINEST = 256  # pixels per side that tiles are fitted to
 
 
 class ModelInfo(Settings):
@@ -109,17 +109,6 @@ class Model:
     @property
     def device(self) -> torch.device:
         return self.gaussians[0].mean.device if self.gaussians else next(self.network.parameters()).device
-
-
-def tile_side(view: int) -> int:
-    """Pixels per side of the tiles of an image of ``view`` pixels: half of them, so that nine tiles overlap."""
-    return view // 2
-
-
-def recommended_view(size: int) -> int:
-    """Pixels per side of an image as the tiles see it, beside a network that sees ``size``: twice as many, up to 256.
-    A closed form costs little there, and faint, fine defects are lost at the network's size."""
-    return max(size, min(2 * size, FINEST))
 
 
 def current_versions() -> dict[str, str]:

@@ -26,13 +26,14 @@ from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
 from fmcore.fisher_map import fisher_steps
 from fmcore.fit_settings import FitSettings, recommended_paths
-from fmcore.fitting import fit, fit_tiles
+from fmcore.fitting import fit
 from fmcore.images import Picture, read_picture
 from fmcore.metrics import auroc
 from fmcore.mismatch import TILES, HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
-from fmcore.model import load_model, read_info, recommended_view, save_model
+from fmcore.model import load_model, read_info, save_model
 from fmcore.scoring import score_picture, score_steps
 from fmcore.source import mapped_back
+from fmcore.tiles import fit_tiles, recommended_view
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -183,7 +184,7 @@ def test_the_benchmark_puts_tiles_beside_any_field():
     shop = Workshop("blob", good, held, MethodSettings(paths=2, times=3))
     *_, detector = shop.build("with-tiles:gaussian")
     paths = recommended_paths("unet", paths=2, times=3)
-    tiles = fit_tiles(good, FitSettings())
+    tiles = fit_tiles(good)
     record = Mismatch.collect(mismatch_steps(detector.field, held[0], paths, tiles=tiles))
     np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(HeatSettings(smoothing=0.0)))
 
@@ -195,7 +196,7 @@ def test_the_benchmark_shows_tiles_finer_images(tmp_path):
     *_, last = benchmark(find_categories([tmp_path / "blob"]), settings, tmp_path / "out")
     good = [draw_blob(seed)[0] for seed in range(12)]
     train, fine = (split_images(torch.stack([Picture(p).tensor(n, 3) for p in good]), 0.2, 0)[0] for n in (32, 64))
-    tiles, paths = fit_tiles(fine, FitSettings()), recommended_paths("unet", paths=1, times=2)
+    tiles, paths = fit_tiles(fine), recommended_paths("unet", paths=1, times=2)
     scores = []
     for item in find_test_items(tmp_path / "blob"):
         views = [read_picture(item.path).tensor(n, 3) for n in (32, 64)]

@@ -36,12 +36,13 @@ from fmcore.fields.patch_mixture import PatchMixtureField
 from fmcore.fields.stationary import fit_stationary
 from fmcore.fields.tiled import fit_tiled_gaussian
 from fmcore.fit_settings import FitSettings
-from fmcore.fitting import fit, fit_tiles
+from fmcore.fitting import fit
 from fmcore.mismatch import STRUCTURE, TILES, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
 from fmcore.source import mapped_back, whiten
+from fmcore.tiles import fit_tiles
 
 CLOSED = ("gaussian", "gaussian-natural", "gaussian-tiles", "patch", "patch-mixture", "stationary")
 # What each network differs in from the recommended recipe; the last is the paper's.
@@ -156,7 +157,7 @@ class Workshop:
                 detector = MismatchDetector(
                     self._fields[field_name][0],
                     self._paths().replace(structure=STRUCTURE, tiles=TILES),
-                    tiles=fit_tiles(self.fine, FitSettings.parse(seed=self.settings.seed)),
+                    tiles=fit_tiles(self.fine, seed=self.settings.seed),
                     view=self.fine.shape[-1],
                 )
             elif kind == "two-scale":

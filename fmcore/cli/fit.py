@@ -17,8 +17,9 @@ from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_paths
 from fmcore.fitting import fit as run_fit
 from fmcore.fitting import held_out_count
 from fmcore.mismatch import STRUCTURE, TILES, HeatSettings, PathSettings
-from fmcore.model import FILE, Model, recommended_view, save_model
+from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps
+from fmcore.tiles import recommended_view
 
 HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",

@@ -22,9 +22,10 @@ from fmcore.datasets import (
 from fmcore.errors import SettingsError
 from fmcore.fit_settings import FitSettings
 from fmcore.fitting import FitRecord, fit
-from fmcore.model import Model, recommended_view, save_model
+from fmcore.model import Model, save_model
 from fmcore.run_plan import forget_run
 from fmcore.synthetic import RenderSettings, write_dataset
+from fmcore.tiles import recommended_view
 from nbtools.follow import follow
 
 

@@ -156,14 +156,13 @@ def mismatch_steps(
     fine = image if fine is None else fine
     views = ((field, image, 1 - settings.tiles), (tiles, fine, settings.tiles))
     members = [(_Compared(member, view, settings, chunk), share) for member, view, share in views if share]
-    side = image.shape[-2:]
 
     for index, t in enumerate(interior_times(settings.times)):
         parts = []
         # Around each call, not around the loop: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
             for part in range(math.ceil(settings.paths / chunk)):
-                shares = [_averaged(member(part, t), side).pow(share) for member, share in members]
+                shares = [_averaged(member(part, t), image).pow(share) for member, share in members]
                 parts.append(math.prod(shares).cpu())
         yield MismatchStep(index, t, torch.cat(parts).numpy())
 
@@ -187,9 +186,10 @@ class _Compared:
         return squared.pow(1 - self.structure) * self.structural(gap, t).pow(self.structure)
 
 
-def _averaged(maps: Tensor, side: tuple[int, int]) -> Tensor:
-    """Maps ``(k, H', W')`` on a grid of as many pixels or fewer."""
-    return maps if maps.shape[-2:] == side else F.adaptive_avg_pool2d(maps, side)
+def _averaged(maps: Tensor, image: Tensor) -> Tensor:
+    """Maps ``(k, H', W')`` on the grid of ``image`` ``(C, H, W)``; those of a point stay as they are."""
+    side = image.shape[1:]
+    return maps if maps.shape[1:] == side else F.adaptive_avg_pool2d(maps, side)
 
 
 def aggregate_paths(maps: np.ndarray, settings: HeatSettings) -> np.ndarray:

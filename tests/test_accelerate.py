@@ -22,13 +22,14 @@ from safetensors import safe_open
 
 from fmcore import cli
 from fmcore.checkpoint import FILE as CHECKPOINT
-from fmcore.datasets import load_images, split_loaded
+from fmcore.datasets import load_views, split_views
 from fmcore.distributed import ALONE, Team, join, local_rank, one_sentence_if_another_ends
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
 from fmcore.fit_settings import FitSettings, recommended_paths
 from fmcore.fitting import fit
 from fmcore.model import load_model
 from fmcore.run_plan import RUN_FILE
+from fmcore.tiles import recommended_view
 
 pytest.importorskip("accelerate")
 import psutil  # comes with Accelerate
@@ -83,10 +84,12 @@ def wait_for_step(folder: Path, step: int, process: subprocess.Popen) -> int:
 
 
 def fit_alone(parts: Path, steps: int, folder: Path | None = None):
-    images, _ = split_loaded(list(load_images(sorted(parts.iterdir()), size=SIZE, channels=3)))
-    paths = recommended_paths("unet", paths=PATHS.paths, times=PATHS.times)  # as the command line has it
+    # Images at both sizes, and paths, as the command line has them.
+    views = load_views(sorted(parts.iterdir()), sizes=(SIZE, recommended_view(SIZE)), channels=3)
+    (images, fine), _ = split_views(list(views))
+    paths = recommended_paths("unet", paths=PATHS.paths, times=PATHS.times)
     settings = FitSettings.parse(**SETTINGS, steps=steps, paths=paths)
-    records = list(fit({"parts": images}, settings, folder=folder))
+    records = list(fit({"parts": images}, settings, folder=folder, fine={"parts": fine}))
     return records[-1].model, [r.done for r in records if r.stage == "training"]
 
 

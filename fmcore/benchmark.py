@@ -24,6 +24,7 @@ from fmcore.baselines.methods import (
     MethodSettings,
     Workshop,
     check_methods,
+    has_tiles,
     keeps_recommended,
 )
 from fmcore.baselines.selection import Choice, SettingsTable, best, criterion, measure_settings, split_images
@@ -36,7 +37,7 @@ from fmcore.mismatch import HeatSettings, image_score, smooth
 from fmcore.model import current_versions
 from fmcore.settings import Settings
 from fmcore.synthetic_defects import SyntheticDefects, paste_defects
-from fmcore.tiles import recommended_view
+from fmcore.tiles import recommended_sizes, view_sizes
 
 QUICK = (
     "mismatch:gaussian",
@@ -152,10 +153,9 @@ class _Bench:
     def __init__(self, category: Category, settings: BenchmarkSettings, seed: int, folder: Path):
         self.category, self.settings, self.seed = category, settings, seed
         self.channels = detect_channels(category.good)
-        sizes = (settings.size, recommended_view(settings.size))
-        (images, fine), self.unreadable = split_views(
-            list(load_views(category.good, sizes=sizes, channels=self.channels))
-        )
+        sizes = recommended_sizes(settings.size, tiles=any(map(has_tiles, settings.methods)))
+        views, self.unreadable = split_views(list(load_views(category.good, sizes=sizes, channels=self.channels)))
+        images = views[0]
         if len(images) < FEWEST:
             raise DataError(f"Only {len(images)} good images of '{category.name}' could be read: add good images.")
         train, held = split_images(images, settings.held_out, seed)
@@ -168,7 +168,7 @@ class _Bench:
             self.held,
             MethodSettings.parse(**{**shared, "seed": seed}),
             folder,
-            split_images(fine, settings.held_out, seed)[0],
+            split_images(views[-1], settings.held_out, seed)[0] if len(views) > 1 else None,
         )
 
     def run(self, method: str) -> Iterator[BuildRecord | dict]:
@@ -202,7 +202,7 @@ class _Bench:
         for done, item in enumerate(self.category.items, start=1):
             try:
                 picture = read_picture(item.path)
-                views = [picture.tensor(side, self.channels) for side in (s.size, detector.view) if side]
+                views = [picture.tensor(side, self.channels) for side in view_sizes(s.size, detector.view)]
                 mask = read_mask(item.mask, height=size, width=size) if item.mask else None
                 started = time.perf_counter()
                 maps = detector.maps(*views)

@@ -9,6 +9,7 @@ import numpy as np
 from fmcore.images import Picture
 from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, image_score, mismatch_steps
 from fmcore.model import Model
+from fmcore.tiles import view_sizes
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,10 @@ class Verdict:
 
 def score_steps(model: Model, picture: Picture, paths: PathSettings | None = None, category: str | None = None):
     """`mismatch_steps` of a picture under a model's field; ``paths`` default to the model's own."""
-    image, fine = (
-        picture.tensor(size, model.info.channels).to(model.device) if size else None
-        for size in (model.info.size, model.info.tile_view)
-    )
+    info = model.info
+    views = [picture.tensor(n, info.channels).to(model.device) for n in view_sizes(info.size, info.tile_view)]
     tiles = model.tiles_of(category)
-    return mismatch_steps(model.field(category), image, paths or model.info.paths, tiles=tiles, fine=fine)
+    return mismatch_steps(model.field(category), views[0], paths or info.paths, tiles=tiles, fine=views[-1])
 
 
 def judge(

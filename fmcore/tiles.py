@@ -20,6 +20,17 @@ def recommended_view(size: int) -> int:
     return max(size, min(2 * size, FINEST))
 
 
+def view_sizes(size: int, view: int) -> tuple[int, ...]:
+    """The sizes at which an image is needed, the last being what tiles see: one where they see what the network does,
+    or where there are none (``view`` 0)."""
+    return (size,) if view in (0, size) else (size, view)
+
+
+def recommended_sizes(size: int, *, tiles: bool) -> tuple[int, ...]:
+    """`view_sizes` for a fit, with or without tiles."""
+    return view_sizes(size, recommended_view(size) if tiles else 0)
+
+
 def fit_tiles(images: Tensor, *, components: int = 100, seed: int = 0) -> TiledField:
     """Tiles half as wide as the images ``(N, C, H, H)`` that they see, of which there are at least two.
 

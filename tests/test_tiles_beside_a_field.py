@@ -33,7 +33,7 @@ from fmcore.mismatch import TILES, HeatSettings, Mismatch, PathSettings, image_s
 from fmcore.model import load_model, read_info, save_model
 from fmcore.scoring import score_picture, score_steps
 from fmcore.source import mapped_back
-from fmcore.tiles import fit_tiles, recommended_view
+from fmcore.tiles import fit_tiles, recommended_sizes, recommended_view, view_sizes
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
@@ -67,6 +67,13 @@ def test_tiles_may_see_more_pixels_and_their_mismatch_is_averaged_over_them(side
 
 def test_tiles_see_twice_as_many_pixels_up_to_256():
     assert [recommended_view(size) for size in (32, 64, 128, 192, 256)] == [64, 128, 256, 256, 256]
+
+
+def test_images_are_read_at_no_size_twice():
+    assert recommended_sizes(128, tiles=True) == view_sizes(128, 256) == (128, 256)
+    for sizes in (recommended_sizes(128, tiles=False), view_sizes(128, 0), view_sizes(128, 128)):
+        assert sizes == (128,)
+    assert recommended_sizes(256, tiles=True) == (256,)
 
 
 def test_without_a_share_tiles_are_not_called():

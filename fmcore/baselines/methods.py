@@ -106,9 +106,13 @@ def check_methods(names: tuple[str, ...]) -> None:
 def keeps_recommended(name: str) -> bool:
     """Whether a method can't be judged by the synthetic defects that settings are chosen with. A network that was
     trained on them would choose no blur at all; tiles see more pixels than such a defect is made of."""
-    kind, _, field = name.partition(":")
-    changes = NETWORKS.get(field)
-    return kind == "with-tiles" or (changes is not None and changes.get("defects", FitSettings().defects) > 0)
+    changes = NETWORKS.get(name.partition(":")[2])
+    return has_tiles(name) or (changes is not None and changes.get("defects", FitSettings().defects) > 0)
+
+
+def has_tiles(name: str) -> bool:
+    """Whether Gaussian tiles stand beside a method's field, which see finer images."""
+    return name.startswith("with-tiles:")
 
 
 class Workshop:
@@ -118,8 +122,8 @@ class Workshop:
         train: ``(N, C, H, H)`` normal images in [-1, 1] that methods are fitted to.
         held: held-out normal images, from which only the denoising floor of ``normalised`` and the threshold of a
             network are taken.
-        fine: the images of ``train`` as tiles beside a field see them; None: ``train``.
         folder: where a trained network is kept, and found again by a later run; None: nowhere.
+        fine: the images of ``train`` as tiles beside a field see them; None: ``train``.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from fmcore.fitting import held_out_count
 from fmcore.mismatch import STRUCTURE, TILES, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps
-from fmcore.tiles import recommended_view
+from fmcore.tiles import recommended_sizes
 
 HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",
@@ -69,8 +69,8 @@ def fit(
     good = find_good_images(data)
     notes.print(good.summary())
     channels = detect_channels([path for found in good.categories.values() for path in found])
-    view = recommended_view(settings.size) if settings.paths.tiles else settings.size
-    images, fine, unreadable = _read_all(good.categories, (settings.size, view), channels)
+    sizes = recommended_sizes(settings.size, tiles=settings.paths.tiles > 0)
+    images, fine, unreadable = _read_all(good.categories, sizes, channels)
     notes.print(
         f"Training on {'gray' if channels == 1 else 'RGB'} images at {settings.size} x {settings.size} on {target}"
         + (f", in {team.size} processes." if team.size > 1 else ".")
@@ -87,16 +87,15 @@ def fit(
 
 
 def _read_all(
-    categories: dict[str, list[Path]], sizes: tuple[int, int], channels: int
+    categories: dict[str, list[Path]], sizes: tuple[int, ...], channels: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
     """Images as the network and as the tiles see them, and whether any could not be read."""
     images, fine, any_unreadable = {}, {}, False
     with progress_bar() as progress:
         for name, paths in categories.items():
             reading = load_views(paths, sizes=sizes, channels=channels)
-            (images[name], fine[name]), unreadable = split_views(
-                list(progress.track(reading, len(paths), description=name))
-            )
+            views, unreadable = split_views(list(progress.track(reading, len(paths), description=name)))
+            images[name], fine[name] = views[0], views[-1]
             any_unreadable |= bool(unreadable)
             for item in unreadable:
                 notes.print(f"Skipped: {item.reason}")

@@ -25,7 +25,7 @@ from fmcore.fitting import FitRecord, fit
 from fmcore.model import Model, save_model
 from fmcore.run_plan import forget_run
 from fmcore.synthetic import RenderSettings, write_dataset
-from fmcore.tiles import recommended_view
+from fmcore.tiles import recommended_sizes
 from nbtools.follow import follow
 
 
@@ -87,8 +87,8 @@ def split_by_kind(folder: Path) -> tuple[list[TestItem], list[TestItem]]:
 
 def fitted_to_folder(name: str, data: Path, settings: FitSettings, folder: Path) -> Model:
     """As `fitted`, to the good images in ``data``, as the command line does."""
-    images, fine = good_views(data, (settings.size, recommended_view(settings.size)))
-    return fitted(name, images, settings, folder, fine=fine)
+    views = good_views(data, recommended_sizes(settings.size, tiles=settings.paths.tiles > 0))
+    return fitted(name, views[0], settings, folder, fine=views[-1])
 
 
 def fitted(

@@ -106,12 +106,12 @@ def build_inspect_tab(app: gr.Blocks) -> None:
         _fit, [good, size], [fitted, own_token], api_visibility="undocumented", api_name="fit", **MODEL_WORK
     )
     fitted_values = fitting.success(_own_values, [model, own_token], setting_inputs, **PLUMBING)
-    # What is on the screen was scored by another model: it makes room for the same pictures under the new one.
+    # What is on the screen was scored by an earlier field: it makes room for the same pictures under the new one.
     after_fit = fitted_values.success(_run_again, api_visibility="private", **run)
     after_fit.success(_show_last, [tokens, *heat_inputs], shown, **PLUMBING)
     stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[fitting, after_fit], **PLUMBING)
 
-    changed = [category, gallery, example_group, own_group, example, *setting_inputs]
+    changed = [category, gallery, example_group, own_group, example, *setting_inputs, screen, tokens, results]
     model.input(_model_changed, [model, own_token], changed, **PLUMBING)
     category.input(_category_changed, category, [gallery, example], **PLUMBING)
     first_look = app.load(_first_look, None, [screen, tokens, example], api_visibility="private", **MODEL_WORK)
@@ -166,7 +166,19 @@ def _model_changed(name, own_token):
         gr.update(visible=name == OWN),
         0 if categories else None,
         *_own_values(name, own_token),
+        # What another model found would be judged by settings that are no longer shown.
+        *_empty("Click an example, or upload pictures." if categories or own_token else "First fit good pictures."),
+        _no_results(),
     ]
+
+
+def _empty(note):
+    """An empty screen, and no tokens."""
+    return plain_message("empty", note=note), []
+
+
+def _no_results():
+    return gr.update(choices=[], value=None, visible=False)
 
 
 def _category_changed(name):
@@ -189,7 +201,7 @@ def _run_again(files, *chosen):
     if files:
         yield from _run(files, *chosen)
     else:
-        yield plain_message("empty", note="The field is fitted: now upload pictures to inspect."), [], ""
+        yield *_empty("The field is fitted: now upload pictures to inspect."), ""
 
 
 def _first_look():
@@ -205,7 +217,7 @@ def _first_look():
 @plain_errors
 def _show(tokens, chosen, *heat):
     if not tokens:
-        return gr.skip(), gr.update(choices=[], value=None, visible=False)
+        return gr.skip(), _no_results()
     return inspection.show(tokens, chosen, checks.heat_settings(*heat))
 
 

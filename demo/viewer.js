@@ -29,7 +29,7 @@ async function receive() {
   if (head.kind === "full") full(head, arrays);
   else if (head.kind === "partial" && head.run !== cancelled) partial(head, arrays);
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();
-  else if (head.kind === "empty" && shown) emptied(head.note);
+  else if (head.kind === "empty" && head.note) emptied(head.note);
 }
 
 function full(head, arrays) {

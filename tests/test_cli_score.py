@@ -84,6 +84,14 @@ def test_unreadable_files_get_a_row_and_exit_code_1(call, tmp_path, model_folder
     assert_one_sentence(rows[1]["error"], "'001.png'")
 
 
+def test_where_nothing_can_be_read_no_heat_maps_are_promised(call, tmp_path, model_folder):
+    (path,) = write_blobs(tmp_path / "in", range(1))
+    path.write_text("no image")
+    code, _, err = call("score", model_folder, tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 1 and "None of the 1 images could be scored" in err and "heat maps" not in err
+    assert "'000.png'" in read_scores(tmp_path / "out")[0]["error"]
+
+
 def test_other_settings_give_a_score_without_a_verdict(call, tmp_path, model_folder, category_folder):
     image = category_folder / "test" / "good" / "000.png"
     code, _, err = call("score", model_folder, image, "--out", tmp_path / "out", "--aggregator", "mean")

@@ -62,8 +62,11 @@ def score(
             file.flush()
     for remark in remarks - {""}:
         notes.print(remark)
-    notes.print(f"{len(files) - failed} of {len(files)} images scored; heat maps and scores.csv in '{out}'.")
-    notes.print(writer.legend)
+    if failed == len(files):
+        notes.print(f"None of the {len(files)} images could be scored; scores.csv in '{out}' says why.")
+    else:
+        notes.print(f"{len(files) - failed} of {len(files)} images scored; heat maps and scores.csv in '{out}'.")
+        notes.print(writer.legend)
     raise typer.Exit(1 if failed else 0)
 
 

@@ -14,7 +14,7 @@ from fmcore.baselines.methods import MethodSettings, Workshop, check_methods, ke
 from fmcore.baselines.selection import SettingsTable, best, criterion, measure_settings, split_images
 from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
 from fmcore.benchmark_results import read_results, result_path
-from fmcore.benchmark_table import make_table, markdown
+from fmcore.benchmark_table import difference_text, make_table, markdown, reference
 from fmcore.detection import NAMES
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.synthetic_defects import paste_defects
@@ -215,6 +215,28 @@ def test_the_table_has_means_and_spreads(categories, tmp_path):
     assert [r.method for r in partial if r.category == "mean"] == ["nearest"]
     undefined = make_table([{**results[0], "aupro": None}])
     assert undefined[0].values["aupro"] is None and "n/a" in markdown(undefined)
+
+
+def test_rows_are_compared_with_the_reference_on_the_same_images(categories, tmp_path):
+    results = results_of(categories, tmp_path, methods=("mahalanobis", "nearest"))
+    assert reference(results) == "mahalanobis"
+    for result in results:
+        assert len(result["scored"]) == result["n_good"] + result["n_defective"]
+    rows = {(r.category, r.method): r for r in make_table(results)}
+    for category in ("blob", "spot", "mean"):
+        ours, theirs = (rows[category, method] for method in ("mahalanobis", "nearest"))
+        assert ours.difference is None and difference_text(ours.difference) == "-"
+        gain = theirs.values["image_auroc"] - ours.values["image_auroc"]
+        assert theirs.difference.value == pytest.approx(gain)
+        assert difference_text(theirs.difference).startswith(f"{gain:+.3f} [")
+    # Images that one of the two could not read count for neither; without scores on record nothing is compared.
+    fewer = [{**r, "scored": r["scored"][1:]} if r["method"] == "nearest" else r for r in results]
+    assert all(r.difference for r in make_table(fewer) if r.method == "nearest")
+    other_seeds = [{**r, "seed": r["seed"] + (r["method"] == "nearest")} for r in results]
+    assert all(r.difference is None for r in make_table(other_seeds))
+    before = [{k: v for k, v in r.items() if k != "scored"} for r in results]
+    assert all(r.difference is None for r in make_table(before))
+    assert reference([*results, {**results[0], "method": "with-tiles:unet"}]) == "with-tiles:unet"
 
 
 def test_the_command_prints_the_table_and_goes_on(category_folder, tmp_path):

@@ -112,11 +112,16 @@ def test_other_methods_are_shown_with_spread_and_interval_or_said_to_be_absent(t
             **{"category": "gear", "method": "nearest", "seed": seed, "settings": {"size": 32}},
             **{"fit_seconds": 90.0, "seconds_per_image": 0.1, "cost_of_choice": 0.01},
         }
-        path = result_path(tmp_path, "gear", "nearest", seed)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(result))
+        for method, top in (("nearest", 2.0), ("with-tiles:unet", 4.0)):
+            scores = zip((1.0, 3.0, top, 5.0), (False, False, True, True), strict=True)
+            scored = [{"file": str(i), "score": s, "defective": d} for i, (s, d) in enumerate(scores)]
+            path = result_path(tmp_path, "gear", method, seed)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps({**result, "method": method, "scored": scored}))
     table = methods_table(str(tmp_path))
-    (row,) = table.rows
+    row, own = table.rows
     assert row[:3] == ["gear", "nearest", 2] and row[-1] == "1.5"
+    assert row[-2].text == "-25.0" and row[-2].small == "-100.0 to +0.0" and own[-2] == Cell("-")
+    assert "to with-tiles:unet" in table.caption
     assert row[3] == Cell("92.0 ± 2.0", "85.0 to 99.0") and row[4] == Cell("n/a")
     assert "92.0 ± 2.0" in table._repr_html_()

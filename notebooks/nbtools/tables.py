@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from fmcore.benchmark_results import read_results
-from fmcore.benchmark_table import TableRow, make_table
+from fmcore.benchmark_table import TableRow, make_table, reference
 from fmcore.metrics import TITLES
 from fmcore.terms import Terms
 
@@ -95,18 +95,23 @@ def methods_table(folder: str) -> Table | str:
     """The results of ``python -m fmcore benchmark --out folder``: a row per category and method."""
     if not folder:
         return "No other methods were compared: set the parameter benchmark to a folder of benchmark results."
+    results = read_results(folder)
     rows = [
         [
             row.category,
             row.method,
             len(row.seeds),
             *(_spread_cell(row, name) for name in TITLES),
+            _difference_cell(row),
             f"{row.fit_seconds / 60:.1f}",
         ]
-        for row in make_table(read_results(folder))
+        for row in make_table(results)
     ]
-    head = ["category", "method", "seeds", *TITLES.values(), "fit, minutes"]
-    caption = "In per cent, mean over seeds ± half their range; small: 95 % bootstrap interval over images."
+    head = ["category", "method", "seeds", *TITLES.values(), "image AUROC, difference", "fit, minutes"]
+    caption = (
+        "In per cent, mean over seeds ± half their range; small: 95 % bootstrap interval over images. The difference "
+        f"is to {reference(results)}, on the same images; one whose interval holds 0 may be chance."
+    )
     return Table(head, rows, caption, text_columns=2)
 
 
@@ -114,6 +119,15 @@ def _spread_cell(row: TableRow, name: str) -> Cell:
     value, spread, interval = row.values[name], row.spread[name], row.intervals.get(name)
     text = _percent(value) + (f" ± {100 * spread:.1f}" if spread is not None else "")
     return Cell(text, f"{_percent(interval[0])} to {_percent(interval[1])}" if interval else "")
+
+
+def _difference_cell(row: TableRow) -> Cell:
+    if row.difference is None:
+        return Cell("-")
+    edges = row.difference.interval
+    return Cell(
+        f"{100 * row.difference.value:+.1f}", f"{100 * edges[0]:+.1f} to {100 * edges[1]:+.1f}" if edges else ""
+    )
 
 
 def held_out_table(terms: Terms, expected: Sequence[float], dimensions: int) -> Table:

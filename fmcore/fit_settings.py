@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from fmcore.errors import SettingsError
-from fmcore.mismatch import TILES, HeatSettings, PathSettings
+from fmcore.mismatch import LATE, TILES, HeatSettings, PathSettings
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
 from fmcore.training import MOST_STEPS
@@ -27,6 +27,12 @@ def recommended_paths(field: str, **given: Any) -> PathSettings:
             f"Setting 'tiles' = {given['tiles']} is not usable: tiles stand beside a unet, not a gaussian."
         )
     return PathSettings.recommended(**({"tiles": TILES} if field == "unet" else {}) | given)
+
+
+def recommended_heat(size: int, paths: PathSettings, **given: Any) -> HeatSettings:
+    """The heat map we recommend for a model of ``size`` pixels, some settings replaced: with tiles, late times count
+    more than in the paper."""
+    return HeatSettings.for_size(size, **({"exponent": LATE} if paths.tiles else {}) | given)
 
 
 class FitSettings(Settings):
@@ -62,7 +68,7 @@ class FitSettings(Settings):
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
     paths: PathSettings = Field(default_factory=lambda before: recommended_paths(before["field"]))
-    heat: HeatSettings = Field(default_factory=lambda before: HeatSettings.for_size(before["size"]))
+    heat: HeatSettings = Field(default_factory=lambda before: recommended_heat(before["size"], before["paths"]))
 
     @field_validator("widths")
     @classmethod

@@ -32,6 +32,7 @@ Aggregator = Literal["min", "mean", "median", "percentile"]
 
 STRUCTURE = 0.5  # recommended: the plain geometric mean of both mismatches
 TILES = 0.3  # recommended beside a network, which knows more than its tiles do
+LATE = 6.0  # exponent of the time weight, recommended with tiles: they explain away what late times mark falsely
 
 
 class PathSettings(Settings):
@@ -73,7 +74,7 @@ class HeatSettings(Settings):
 class MismatchStep:
     """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap ``D`` summed over channels, or
     ``M = D^(1 - p) S^p`` with the structural mismatch ``S`` where `PathSettings.structure` is ``p > 0``, or
-    ``M^(1 - q) M_tiles^q`` where `PathSettings.tiles` is ``q > 0``."""
+    ``M^(1 - q) D_tiles^q`` where `PathSettings.tiles` is ``q > 0``."""
 
     index: int
     t: float
@@ -130,8 +131,9 @@ def mismatch_steps(
 
     With ``tiles`` q above zero a second field joins in, whose errors are others: what one of them takes for a
     defect of a good image the other often explains, while both disagree with a defect. Each has paths from its own
-    source of noise, and the geometric mean ``M^(1 - q) M_tiles^q``, draw by draw, needs no units to be matched. The
-    second field may see more pixels: its mismatch is averaged over those of each pixel of ``image``.
+    source of noise, and the geometric mean ``M^(1 - q) D_tiles^q``, draw by draw, needs no units to be matched. Of the
+    second field the squared gap alone counts: a Gaussian leaves noise on plain surfaces, which structure would take
+    for a defect. It may see more pixels: its gap is then averaged over those of each pixel of ``image``.
 
     Args:
         field: any ``(x, t) -> v``, on the device of ``image``; paths start from its own source (`fmcore.source`).
@@ -154,8 +156,8 @@ def mismatch_steps(
             "tiles = 0, or fit a network anew."
         )
     fine = image if fine is None else fine
-    views = ((field, image, 1 - settings.tiles), (tiles, fine, settings.tiles))
-    members = [(_Compared(member, view, settings, chunk), share) for member, view, share in views if share]
+    views = ((field, image, settings, 1 - settings.tiles), (tiles, fine, settings.replace(structure=0), settings.tiles))
+    members = [(_Compared(*member, chunk), share) for *member, share in views if share]
 
     for index, t in enumerate(interior_times(settings.times)):
         parts = []

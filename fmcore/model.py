@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 import fmcore
@@ -36,7 +36,7 @@ SHARD_BYTES = 9_000_000
 class ModelInfo(Settings):
     """The JSON beside the weights."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
     kind: Literal["gaussian", "unet"]
     size: int = Field(ge=8, le=512)
     channels: int = Field(ge=1, le=3)
@@ -53,6 +53,12 @@ class ModelInfo(Settings):
     training: dict = Field({}, description="what was trained on what, for how long")
     versions: dict[str, str] = {}
     files: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _measured_as_now(self) -> ModelInfo:
+        if self.format == 1 and self.tile_view:
+            raise ValueError("format 1 compared tiles otherwise, and its thresholds would not hold")
+        return self
 
 
 @dataclass(frozen=True)

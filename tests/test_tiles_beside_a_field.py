@@ -21,7 +21,7 @@ from fmcore.baselines.methods import MethodSettings, Workshop
 from fmcore.baselines.selection import split_images
 from fmcore.benchmark import BenchmarkSettings, benchmark, find_categories
 from fmcore.datasets import find_test_items
-from fmcore.errors import DataError, SettingsError
+from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.tiled import TiledField, fit_tiled_gaussian
 from fmcore.fisher_map import fisher_steps
@@ -29,7 +29,7 @@ from fmcore.fit_settings import FitSettings, recommended_paths
 from fmcore.fitting import fit
 from fmcore.images import Picture, read_picture
 from fmcore.metrics import auroc
-from fmcore.mismatch import TILES, HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
+from fmcore.mismatch import LATE, TILES, HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
 from fmcore.model import load_model, read_info, save_model
 from fmcore.scoring import score_picture, score_steps
 from fmcore.source import mapped_back
@@ -38,11 +38,12 @@ from fmcore.tiles import fit_tiles, recommended_sizes, recommended_view, view_si
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("structure", [0.0, 0.5])
-def test_beside_a_field_the_mismatch_is_the_geometric_mean_along_paths_of_both_sources(share, structure):
+def test_beside_a_field_its_mismatch_and_the_gap_of_tiles_join_along_paths_of_both_sources(share, structure):
     field, image = mapped_back(random_gaussian((3, 16, 16), 3), "natural"), blob_tensors([1], size=16)[0]
     tiles = TiledField([random_gaussian((3, 8, 8), 2, seed=n) for n in range(9)], 8)
     settings = PathSettings(paths=5, times=3, structure=structure)
-    alone = [Mismatch.collect(mismatch_steps(f, image, settings)).maps.astype(np.float64) for f in (field, tiles)]
+    members = ((field, settings), (tiles, settings.replace(structure=0.0)))
+    alone = [Mismatch.collect(mismatch_steps(f, image, s)).maps.astype(np.float64) for f, s in members]
     steps = mismatch_steps(field, image, settings.replace(tiles=share), tiles=tiles, chunk=2)
     found = Mismatch.collect(steps).maps
     np.testing.assert_allclose(found, alone[0] ** (1 - share) * alone[1] ** share, rtol=2e-3, atol=1e-5)
@@ -53,7 +54,7 @@ def test_tiles_may_see_more_pixels_and_their_mismatch_is_averaged_over_them(side
     field, image, fine = random_gaussian((3, 16, 16), 3), *(blob_tensors([1], size=n)[0] for n in (16, side))
     tiles = TiledField([random_gaussian((3, side // 2, side // 2), 2, seed=n) for n in range(9)], side // 2)
     settings = PathSettings(paths=3, times=2, structure=0.5)
-    seen = Mismatch.collect(mismatch_steps(tiles, fine, settings)).maps
+    seen = Mismatch.collect(mismatch_steps(tiles, fine, settings.replace(structure=0.0))).maps
     bins = [slice(i * side // 16, math.ceil((i + 1) * side / 16)) for i in range(16)]
     averaged = np.array([[seen[..., rows, columns].mean((-2, -1)) for columns in bins] for rows in bins])
     expected = (
@@ -143,6 +144,7 @@ def test_the_threshold_is_that_of_network_and_tiles_together():
     threshold = model.info.thresholds["a"].value
     assert threshold == pytest.approx(scores[6], rel=1e-5)
     *_, bare = fit(images, FitSettings.parse(**options, paths=PathSettings.recommended()), held_out=held)
+    assert (model.info.heat.exponent, bare.model.info.heat.exponent) == (LATE, 2.0)
     assert bare.model.info.thresholds["a"].value != pytest.approx(threshold, rel=1e-2)
 
 
@@ -174,6 +176,22 @@ def test_fitted_to_finer_images_they_find_what_the_network_cannot_see(tmp_path):
     np.testing.assert_array_equal(kept.heatmap, found.heatmap)
 
 
+def test_a_model_whose_tiles_were_compared_otherwise_is_refused(tmp_path):
+    """Format 1 compared tiles by structure too, so that its thresholds say nothing about today's scores."""
+    options = {"size": SIZE, "steps": 1, "batch": 1, "widths": (8,)}
+    for paths, usable in ((recommended_paths("unet"), False), (PathSettings.recommended(), True)):
+        *_, last = fit({"a": blob_tensors(range(4))}, FitSettings.parse(**options, paths=paths))
+        save_model(tmp_path / str(usable), last.model)
+        path = tmp_path / str(usable) / "model.json"
+        path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+        if usable:
+            assert load_model(path.parent).info.heat.exponent == 2
+        else:
+            with pytest.raises(ModelError) as error:
+                load_model(path.parent)
+            assert_one_sentence(error.value, "another format", "fit the model again")
+
+
 def test_fine_images_must_be_those_that_the_network_sees():
     images = {"a": blob_tensors(range(4))}
     for options in (
@@ -193,7 +211,8 @@ def test_the_benchmark_puts_tiles_beside_any_field():
     paths = recommended_paths("unet", paths=2, times=3)
     tiles = fit_tiles(good)
     record = Mismatch.collect(mismatch_steps(detector.field, held[0], paths, tiles=tiles))
-    np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(HeatSettings(smoothing=0.0)))
+    heat = HeatSettings(exponent=LATE, smoothing=0.0)
+    np.testing.assert_array_equal(detector.maps(held[0])[detector.default], record.heatmap(heat))
 
 
 def test_the_benchmark_shows_tiles_finer_images(tmp_path):
@@ -208,9 +227,9 @@ def test_the_benchmark_shows_tiles_finer_images(tmp_path):
     for item in find_test_items(tmp_path / "blob"):
         views = [read_picture(item.path).tensor(n, 3) for n in (32, 64)]
         steps = mismatch_steps(fit_gaussian(train), views[0], paths, tiles=tiles, fine=views[1])
-        scores.append(image_score(Mismatch.collect(steps).heatmap(HeatSettings(smoothing=1.0))))
+        scores.append(image_score(Mismatch.collect(steps).heatmap(HeatSettings(exponent=LATE, smoothing=1.0))))
     chosen = last.result["chosen"]
-    assert (chosen["setting"], chosen["smoothing"], chosen["synthetic"]) == ("min r=2 t>=0", 1 / 32, None)
+    assert (chosen["setting"], chosen["smoothing"], chosen["synthetic"]) == ("min r=6 t>=0", 1 / 32, None)
     truth = [not item.is_good for item in find_test_items(tmp_path / "blob")]
     assert last.result["image_auroc"] == pytest.approx(auroc(np.array(scores), np.array(truth)))
 

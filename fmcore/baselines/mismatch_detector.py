@@ -19,6 +19,7 @@ class MismatchDetector(Detector):
         field: any ``(x, t) -> v``.
         paths: K, T and the noise; the record of one image serves all settings.
         aggregators, exponents: choices of Eqs. 3 and 4.
+        recommended: the exponent of the default setting, one more choice where it is not among them.
         first_times: only times of at least this value count.
         tiles: the second field where ``paths.tiles`` is above zero.
         view: pixels per side of an image as that field sees it; 0: as many as the first sees.
@@ -32,16 +33,18 @@ class MismatchDetector(Detector):
         *,
         aggregators: Sequence[str] = ("min", "mean"),
         exponents: Sequence[float] = (0.0, 2.0, 4.0),
+        recommended: float = 2.0,
         first_times: Sequence[float] = (0.0, 0.5),
         tiles: VelocityField | None = None,
         view: int = 0,
         floor: DenoisingFloor | None = None,
     ):
         self.field, self.paths, self.tiles, self.view, self.floor = field, paths or PathSettings(), tiles, view, floor
+        self.recommended = HeatSettings.parse(exponent=recommended, smoothing=0.0)
         self.choices = [
             (first, HeatSettings.parse(aggregator=a, exponent=float(r), smoothing=0.0))
             for a in aggregators
-            for r in exponents
+            for r in sorted({*exponents, recommended})
             for first in first_times
         ]
 
@@ -57,9 +60,9 @@ class MismatchDetector(Detector):
 
     @property
     def default(self) -> str | None:
-        """The paper's setting, minimum over paths and ``r = 2`` over all times, where it is among the choices."""
-        recommended = HeatSettings()
-        first, heat = 0.0, recommended.replace(smoothing=0.0)
+        """Minimum over paths, all times, weighted by the recommended exponent (the paper's, 2, unless told), where
+        these are among the choices."""
+        first, heat = 0.0, self.recommended
         return _name(first, heat) if (first, heat) in self.choices else None
 
     @property

@@ -13,10 +13,10 @@ from fmcore.cli.options import Device, Given, check_device, check_folder, with_s
 from fmcore.datasets import detect_channels, find_good_images, load_views, split_views
 from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_paths
+from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_heat, recommended_paths
 from fmcore.fitting import fit as run_fit
 from fmcore.fitting import held_out_count
-from fmcore.mismatch import STRUCTURE, TILES, HeatSettings, PathSettings
+from fmcore.mismatch import LATE, STRUCTURE, TILES, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps
 from fmcore.tiles import recommended_sizes
@@ -29,6 +29,7 @@ HELP = {
     f"(default: unet {LEAST_GAIN}, gaussian 0)",
     "batch": "images per training step",
     "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
+    "exponent": f"r of the time weight t^r (default: {LATE:g} with tiles, else 2); the paper: 2",
     "learning_rate": "peak learning rate",
     "structure": f"exponent p of the structural mismatch (default: {STRUCTURE}); the paper: 0",
     "tiles": "exponent q of the mismatch of Gaussian tiles beside the network "
@@ -60,7 +61,7 @@ def fit(
     small = {"size": 64} if options.get("field") == "gaussian" else {}
     options |= {} if widths is None else {"widths": _numbers("widths", widths)}
     settings = FitSettings.parse(**small | options, paths=recommended_paths(options.get("field", "unet"), **paths))
-    settings = settings.replace(heat=HeatSettings.for_size(settings.size, **heat))
+    settings = settings.replace(heat=recommended_heat(settings.size, settings.paths, **heat))
     check_folder(out)
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")

@@ -44,7 +44,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
                 size = gr.Radio(list(own.SIZES), value=own.SIZES[0], label="Pixels per side", elem_id="size")
                 with gr.Row():
                     fit = gr.Button("Fit", variant="primary", elem_id="fit", min_width=80)
-                    stop_fit = gr.Button("Cancel", elem_id="stop-fit", min_width=80)
+                    stop_fit = gr.Button("Cancel fit", elem_id="stop-fit", min_width=80)
                 fitted = gr.HTML(elem_id="fitted", padding=True)
             with gr.Column(visible=bool(categories), elem_classes="own") as example_group:
                 gr.HTML("<b>Examples.</b> Click one to score it.", elem_classes="hint")

@@ -32,7 +32,7 @@ class Difference:
     interval: Interval
 
 
-def auroc_difference(sets: Iterable[PairedScores], *, draws: int = 1000, seed: int = 0) -> Difference:
+def auroc_difference(sets: Iterable[PairedScores], *, draws: int = 4000, seed: int = 0) -> Difference:
     """Image AUROC of the first detector minus that of the second, mean over seeds and test sets, and its interval.
 
     AUROC is the share of pairs of a good and a defective image that are ranked rightly (Mann-Whitney), so a draw of

@@ -198,7 +198,7 @@ class _Bench:
     ) -> Iterator[BuildRecord | dict]:
         s, size = self.settings, self.settings.pixel_size
         metrics, table = DetectionMetrics(), SettingsTable(s.smoothings, seed=self.seed)
-        unreadable, masked, spent, scored = [], 0, 0.0, []
+        unreadable, masked, spent, files = [], 0, 0.0, []
         for done, item in enumerate(self.category.items, start=1):
             try:
                 picture = read_picture(item.path)
@@ -210,9 +210,8 @@ class _Bench:
                 heatmap = smooth(maps[chosen[0]], chosen[1] * s.size)
                 if not np.isfinite(heatmap).all():
                     raise ModelError(f"'{method}' gives numbers that are not finite for '{item.path.name}'.")
-                score = image_score(heatmap)
-                scored.append({"file": "/".join(item.path.parts[-2:]), "score": score, "defective": not item.is_good})
-                metrics.add_score(score, defective=not item.is_good)
+                files.append("/".join(item.path.parts[-2:]))
+                metrics.add_score(image_score(heatmap), defective=not item.is_good)
                 if item.is_good or mask is not None:
                     masked += mask is not None
                     metrics.add_map(resize_map(heatmap, height=size, width=size), mask)
@@ -240,7 +239,10 @@ class _Bench:
             "fit_seconds": self.workshop.seconds,
             "seconds_per_image": spent / len(metrics.scores),  # all settings of the method together
             "evaluations": detector.evaluations,
-            "scored": scored,
+            "scored": [
+                {"file": file, "score": score, "defective": defective}
+                for file, score, defective in zip(files, metrics.scores, metrics.defective, strict=True)
+            ],
             "every_setting": [_named(choice, synthetic, test) for choice in test],
             "unreadable": [{"file": str(u.path), "reason": u.reason} for u in self.unreadable] + unreadable,
             "versions": current_versions(),

@@ -51,8 +51,9 @@ def make_table(results: Iterable[dict]) -> list[TableRow]:
     groups: dict[tuple[str, str], list[dict]] = {}
     for result in results:
         groups.setdefault((result["category"], result["method"]), []).append(result)
+    others = {category: group for (category, method), group in groups.items() if method == against}
     rows = [
-        _row(category, method, group, _difference([group], [groups.get((category, against), [])], method == against))
+        _row(category, method, group, _difference([group], [others.get(category, [])]))
         for (category, method), group in groups.items()
     ]
     categories = list(dict.fromkeys(category for category, _ in groups))
@@ -73,37 +74,34 @@ def make_table(results: Iterable[dict]) -> list[TableRow]:
             }
             for seed in next(iter(seeds))
         ]
-        others = [groups.get((category, against), []) for category in categories]
-        rows.append(_row("mean", method, by_seed, _difference(parts, others, method == against)))
+        difference = _difference(parts, [others.get(category, []) for category in categories])
+        rows.append(_row("mean", method, by_seed, difference))
     return rows
 
 
 _COSTS = ("fit_seconds", "seconds_per_image", "cost_of_choice")
 
 
-def _difference(groups: list[list[dict]], others: list[list[dict]], same: bool) -> Difference | None:
+def _difference(groups: list[list[dict]], others: list[list[dict]]) -> Difference | None:
     """Of the results of one method, by category, to those of the reference, over the seeds that both have (so the same
     split, and the same network where they share one) and the images that all of these have scored."""
-    if same:
-        return None
     sets = []
     for group, other in zip(groups, others, strict=True):
-        shared = {r["seed"] for r in group} & {r["seed"] for r in other}
-        tables = [
-            [
-                {s["file"]: (s["score"], s["defective"]) for s in r.get("scored", [])}
-                for r in part
-                if r["seed"] in shared
-            ]
-            for part in (group, other)
-        ]
-        files = [file for file in tables[0][0] if all(file in t for part in tables for t in part)] if shared else []
-        defective = np.array([tables[0][0][file][1] for file in files], dtype=bool)
+        # The reference itself shares nothing with another method.
+        seeds = {r["seed"] for r in group} & {r["seed"] for r in other} if group is not other else set()
+        parts = [[_scores(r) for r in part if r["seed"] in seeds] for part in (group, other)]
+        shared = set.intersection(*(set(scores) for part in parts for scores in part)) if seeds else set()
+        files = sorted(shared)
+        defective = np.array([parts[0][0][file][1] for file in files], dtype=bool)
         if defective.all() or not defective.any():
             return None
-        first, second = (np.array([[scores[file][0] for file in files] for scores in part]) for part in tables)
-        sets.append(PairedScores(defective, first, second))
+        sets.append(PairedScores(defective, *(np.array([[s[f][0] for f in files] for s in part]) for part in parts)))
     return auroc_difference(sets)
+
+
+def _scores(result: dict) -> dict[str, tuple[float, bool]]:
+    """File -> score and whether it is defective; empty where they are not on record."""
+    return {s["file"]: (s["score"], s["defective"]) for s in result.get("scored", [])}
 
 
 def _row(category: str, method: str, group: list[dict], difference: Difference | None) -> TableRow:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from fmcore.errors import SettingsError
-from fmcore.mismatch import LATE, TILES, HeatSettings, PathSettings
+from fmcore.mismatch import TILES, HeatSettings, PathSettings, recommended_exponent
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
 from fmcore.training import MOST_STEPS
@@ -30,9 +30,9 @@ def recommended_paths(field: str, **given: Any) -> PathSettings:
 
 
 def recommended_heat(size: int, paths: PathSettings, **given: Any) -> HeatSettings:
-    """The heat map we recommend for a model of ``size`` pixels, some settings replaced: with tiles, late times count
-    more than in the paper."""
-    return HeatSettings.for_size(size, **({"exponent": LATE} if paths.tiles else {}) | given)
+    """The heat map we recommend for a model of ``size`` pixels that is compared along ``paths``, some settings
+    replaced."""
+    return HeatSettings.for_size(size, **{"exponent": recommended_exponent(paths)} | given)
 
 
 class FitSettings(Settings):

@@ -70,6 +70,12 @@ class HeatSettings(Settings):
         return cls.parse(**{"smoothing": size / 32} | given)
 
 
+def recommended_exponent(paths: PathSettings) -> float:
+    """r of the time weight that we recommend along ``paths``: the paper's, or with tiles one that lets late times count
+    more."""
+    return LATE if paths.tiles else HeatSettings().exponent
+
+
 @dataclass(frozen=True)
 class MismatchStep:
     """Mismatch at one time: ``paths`` is ``(K, H, W)``, squared velocity gap ``D`` summed over channels, or

@@ -37,7 +37,7 @@ from fmcore.fields.stationary import fit_stationary
 from fmcore.fields.tiled import fit_tiled_gaussian
 from fmcore.fit_settings import FitSettings
 from fmcore.fitting import fit
-from fmcore.mismatch import LATE, STRUCTURE, TILES, Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.mismatch import STRUCTURE, TILES, Mismatch, PathSettings, VelocityField, mismatch_steps
 from fmcore.model import FILE, load_model, save_model
 from fmcore.normalisation import DenoisingFloor
 from fmcore.settings import Settings
@@ -163,7 +163,6 @@ class Workshop:
                     self._paths().replace(structure=STRUCTURE, tiles=TILES),
                     tiles=fit_tiles(self.fine, seed=self.settings.seed),
                     view=self.fine.shape[-1],
-                    recommended=LATE,
                 )
             elif kind == "two-scale":
                 detector = yield from self._two_scale(field_name)

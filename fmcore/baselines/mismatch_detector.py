@@ -8,7 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from fmcore.baselines.detector import Detector
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, VelocityField, mismatch_steps
+from fmcore.mismatch import (
+    HeatSettings,
+    Mismatch,
+    PathSettings,
+    VelocityField,
+    mismatch_steps,
+    recommended_exponent,
+)
 from fmcore.normalisation import DenoisingFloor
 
 
@@ -18,8 +25,7 @@ class MismatchDetector(Detector):
     Args:
         field: any ``(x, t) -> v``.
         paths: K, T and the noise; the record of one image serves all settings.
-        aggregators, exponents: choices of Eqs. 3 and 4.
-        recommended: the exponent of the default setting, one more choice where it is not among them.
+        aggregators, exponents: choices of Eqs. 3 and 4, besides the recommended exponent.
         first_times: only times of at least this value count.
         tiles: the second field where ``paths.tiles`` is above zero.
         view: pixels per side of an image as that field sees it; 0: as many as the first sees.
@@ -33,18 +39,17 @@ class MismatchDetector(Detector):
         *,
         aggregators: Sequence[str] = ("min", "mean"),
         exponents: Sequence[float] = (0.0, 2.0, 4.0),
-        recommended: float = 2.0,
         first_times: Sequence[float] = (0.0, 0.5),
         tiles: VelocityField | None = None,
         view: int = 0,
         floor: DenoisingFloor | None = None,
     ):
         self.field, self.paths, self.tiles, self.view, self.floor = field, paths or PathSettings(), tiles, view, floor
-        self.recommended = HeatSettings.parse(exponent=recommended, smoothing=0.0)
+        self.recommended = HeatSettings(exponent=recommended_exponent(self.paths), smoothing=0.0)
         self.choices = [
             (first, HeatSettings.parse(aggregator=a, exponent=float(r), smoothing=0.0))
             for a in aggregators
-            for r in sorted({*exponents, recommended})
+            for r in sorted({*exponents, self.recommended.exponent})
             for first in first_times
         ]
 
@@ -60,8 +65,7 @@ class MismatchDetector(Detector):
 
     @property
     def default(self) -> str | None:
-        """Minimum over paths, all times, weighted by the recommended exponent (the paper's, 2, unless told), where
-        these are among the choices."""
+        """Minimum over paths, all times, weighted by the recommended exponent, where these are among the choices."""
         first, heat = 0.0, self.recommended
         return _name(first, heat) if (first, heat) in self.choices else None
 

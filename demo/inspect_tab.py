@@ -190,7 +190,7 @@ def _run(files, example, name, category, own_token, *settings):
     model, category = inspection.find_model(name, category, own_token)
     paths, heat = _parsed(model, settings)
     if files or example is None:
-        items = [inspection.Item(path.name, path) for path in checks.uploads(files)]
+        items = inspection.uploaded_items(files)
     else:
         items = [inspection.example_item(name, category, example, paths)]
     for message, tokens, skipped in inspection.score_items(items, model, category, paths, heat):

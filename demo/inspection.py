@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,20 @@ def example_item(model: str, category: str, index: object, paths: PathSettings) 
     found = library.example(category, index)
     what = found.defect.replace("_", " ")
     return Item(f"Example: {category}, {what}", found.path, found.mask, (model, category, index, paths))
+
+
+def uploaded_items(files: object) -> list[Item]:
+    """A visitor's pictures as items, of gradio's file data; those from several folders with one name are numbered.
+
+    Raises:
+        SettingsError: for too few or too many.
+    """
+    paths = checks.uploads(files)
+    often, seen, items = Counter(path.name for path in paths), Counter(), []
+    for path in paths:
+        seen[path.name] += 1
+        items.append(Item(f"{path.name} #{seen[path.name]}" if often[path.name] > 1 else path.name, path))
+    return items
 
 
 def score_items(

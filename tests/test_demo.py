@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import PATHS, assert_one_sentence, draw_blob
 
-from demo import checks, library, viewer
+from demo import checks, inspection, library, viewer
 from demo.shelf import Shelf
 from demo.style import COLOURS, heat_colours
 from fmcore.errors import SettingsError
@@ -42,6 +42,13 @@ def message(model, scored, paths=PATHS, heat=HEAT) -> tuple[dict, dict]:
         verdict=verdict,
     )
     return viewer.unpack(text)
+
+
+def test_pictures_of_one_name_are_numbered():
+    given = [{"path": f"/up/{n}/{name}"} for n, name in enumerate(("000.png", "a.png", "000.png"))]
+    items = inspection.uploaded_items(given)
+    assert [item.name for item in items] == ["000.png #1", "a.png", "000.png #2"]
+    assert [str(item.path) for item in items] == [file["path"] for file in given]
 
 
 def test_message_carries_what_fmcore_computed(gaussian_model, scored):

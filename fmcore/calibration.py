@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
+from fmcore.held_out import fewest_held_out
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
 from fmcore.settings import Settings
 
@@ -68,10 +69,9 @@ def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[Th
     count = len(scores)
     rank = math.ceil((count + 1) * (1 - false_alarm_rate) - 1e-9)
     if rank > count:
-        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
         return None, (
             f"No threshold: {count} held-out normal images are too few for a false-alarm rate of "
-            f"{false_alarm_rate:.0%}; it takes {needed}."
+            f"{false_alarm_rate:.0%}; it takes {fewest_held_out(false_alarm_rate)}."
         )
     value = float(np.sort(scores)[rank - 1])
     return Threshold(value=value, false_alarm_rate=false_alarm_rate, held_out=count), ""

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from fmcore.errors import SettingsError
+from fmcore.held_out import fewest_held_out
 from fmcore.mismatch import TILES, HeatSettings, PathSettings, recommended_exponent
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
 from fmcore.training import MOST_STEPS
 
 LEAST_GAIN = 0.01  # of a network's start
+MOST_CALIBRATED = 60  # held-out images scored where the threshold does not need more
 Width = Annotated[int, Field(ge=8, le=2048)]
 
 
@@ -66,7 +68,9 @@ class FitSettings(Settings):
     save_every: int = Field(200, ge=1, description="training steps between checkpoints")
     seed: int = Field(0, ge=0, lt=2**31)
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
-    calibration_images: int = Field(60, ge=1, description="most held-out images scored per category")
+    calibration_images: int | None = Field(
+        None, ge=1, description="most held-out images scored per category (default: 60, or what the threshold needs)"
+    )
     paths: PathSettings = Field(default_factory=lambda before: recommended_paths(before["field"]))
     heat: HeatSettings = Field(default_factory=lambda before: recommended_heat(before["size"], before["paths"]))
 
@@ -86,6 +90,11 @@ class FitSettings(Settings):
         leading few.
         """
         return self.least_gain if self.least_gain is not None else LEAST_GAIN if self.field == "unet" else 0.0
+
+    @property
+    def most_calibrated(self) -> int:
+        """``calibration_images``, or where none is given what is enough for a threshold."""
+        return self.calibration_images or max(MOST_CALIBRATED, fewest_held_out(self.false_alarm_rate))
 
     @property
     def noise_source(self) -> SourceKind:

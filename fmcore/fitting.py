@@ -6,7 +6,6 @@ resumed from its checkpoint.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +23,7 @@ from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.fields.tiled import TiledField
 from fmcore.fields.unet import UNetSettings, VelocityUNet
 from fmcore.fit_settings import FitSettings
+from fmcore.held_out import held_out_count
 from fmcore.mismatch import Mismatch, VelocityField, mismatch_steps
 from fmcore.model import Model, ModelInfo
 from fmcore.run_plan import fingerprint, make_or_resume_plan
@@ -90,17 +90,10 @@ def fit(
         yield from _fit_network(images, settings, device, folder, team, held_out, fine or images)
 
 
-def held_out_count(count: int, false_alarm_rate: float) -> int:
-    """How many of ``count`` good images a network does not train on: a tenth; where the folder is at least
-    three times what the threshold needs, that many; never fewer than one."""
-    needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
-    return max(1, round(count / 10), needed if count >= 3 * needed else 0)
-
-
 def _fit_gaussians(images: dict[str, Tensor], settings: FitSettings, device: str) -> Iterator[FitRecord]:
     started = time.perf_counter()
     fields, calibrations, done = [], {}, 0
-    total = sum(min(len(batch), settings.calibration_images) for batch in images.values())
+    total = sum(min(len(batch), settings.most_calibrated) for batch in images.values())
     for index, (name, batch) in enumerate(images.items()):
         fields.append(_gaussian(batch, settings).to(device))
         yield FitRecord("gaussian", index + 1, len(images))
@@ -122,7 +115,7 @@ def _gaussian(images: Tensor, settings: FitSettings) -> GaussianField:
 
 def _cross_fitted(batch: Tensor, settings: FitSettings) -> Iterator[tuple[Tensor, GaussianField]]:
     order = _shuffled(len(batch), settings)
-    wanted = order[: settings.calibration_images]
+    wanted = order[: settings.most_calibrated]
     folds = min(FOLDS, len(batch))
     for fold in range(folds):
         held = order[fold::folds]
@@ -176,7 +169,7 @@ def _fit_network(
     adopt_average(state)
 
     calibrations, done = {}, 0
-    scored = {name: [view[: settings.calibration_images] for view in held] for name, held in held_parts.items()}
+    scored = {name: [view[: settings.most_calibrated] for view in held] for name, held in held_parts.items()}
     total = sum(len(held[0]) for held in scored.values())
     for index, (name, held) in enumerate(scored.items()):
         reduced = []

@@ -78,6 +78,24 @@ def test_training_that_ends_before_its_minutes_says_why(call, tmp_path, given, s
     assert said == ("--passes" in given)
 
 
+@pytest.mark.parametrize(
+    ("count", "given", "said"),
+    [
+        (15, (), ("15 good images", "takes 57", "--false-alarm-rate 0.17")),
+        (4, (), ("4 good images", "takes 57")),
+        (15, ("--false-alarm-rate", 0.17), ()),
+    ],
+)
+def test_too_few_images_for_a_threshold_are_told_before_the_training(call, tmp_path, count, given, said):
+    write_blobs(tmp_path / "parts", range(count))
+    quick = ("--size", 32, "--widths", "16", "--paths", 1, "--times", 2, "--steps", 1)
+    code, _, err = call("fit", tmp_path / "parts", "--out", tmp_path / "model", *quick, *given)
+    told, _, _ = err.replace("\n", " ").partition("held-out")  # what is said after the training
+    assert code == 0 and ("will give no threshold" in told) == bool(said)
+    assert all(part in told for part in said) and ("are enough" in told) == ("--false-alarm-rate 0.17" in said)
+    assert (load_model(tmp_path / "model").info.thresholds["parts"] is None) == bool(said)
+
+
 def test_widths_are_given_as_a_list(call, tmp_path):
     write_blobs(tmp_path / "parts", range(4))
     command = ("fit", tmp_path / "parts", "--out", tmp_path / "model", "--size", 32, "--steps", 1, "--batch", 1)

@@ -13,7 +13,7 @@ from fmcore.checkpoint import FILE
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fit_settings import FitSettings
-from fmcore.fitting import fit, held_out_count
+from fmcore.fitting import fit
 from fmcore.images import Picture
 from fmcore.metrics import auroc
 from fmcore.mismatch import Mismatch, image_score, mismatch_steps
@@ -103,14 +103,6 @@ def test_few_images_give_no_threshold_and_say_why(blobs):
         info = run({"a": blobs}, field=field)[-1].model.info
         assert info.thresholds == {"a": None}
         assert_one_sentence(info.notes["a"], "too few", "5%")
-
-
-@pytest.mark.parametrize(
-    ("count", "rate", "expected"),
-    [(2, 0.05, 1), (12, 0.05, 1), (56, 0.05, 6), (57, 0.05, 19), (300, 0.05, 30), (27, 0.1, 9)],
-)
-def test_share_of_images_a_network_does_not_see(count, rate, expected):
-    assert held_out_count(count, rate) == expected
 
 
 @pytest.mark.parametrize("stage", ["gaussian", "training", "calibration"])

@@ -11,11 +11,13 @@ from fmcore.datasets import detect_channels, load_images, split_loaded
 from fmcore.errors import DataError, SettingsError
 from fmcore.fit_settings import FitSettings
 from fmcore.fitting import fit
+from fmcore.held_out import fewest_images
 from fmcore.model import Model
 
 FEWEST, MOST = 5, 200
 SIZES = (64, 128)
-CALIBRATED = 20  # held-out images scored: one more than a threshold at 5 % false alarms needs
+JUDGED = fewest_images("gaussian", FitSettings(field="gaussian").false_alarm_rate)  # the fewest with a threshold
+CALIBRATED = JUDGED + 1  # held-out images scored
 
 
 def fit_own(files: object, size: object) -> Iterator[tuple[str, str | None]]:

@@ -38,7 +38,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
                 categories, value=opened, label="Category", elem_id="category", visible=bool(categories)
             )
             with gr.Column(visible=first == OWN, elem_classes="own") as own_group:
-                range_hint = f"{own.FEWEST} to {own.MOST}; from {own.JUDGED} on with a threshold."
+                range_hint = f"{own.FEWEST} to {own.MOST}; from {own.CALIBRATED} on with a threshold."
                 gr.HTML(f"<b>Good pictures.</b> {range_hint}", elem_classes="hint")
                 good = drop_zone("Good pictures", "good")
                 size = gr.Radio(list(own.SIZES), value=own.SIZES[0], label="Pixels per side", elem_id="size")

@@ -268,7 +268,7 @@ def test_five_images_make_a_field_without_a_threshold(client, files, tmp_path):
     assert score(client, files / "a.png", model="own")["anomalous"] is None
 
 
-@pytest.mark.parametrize(("count", "said"), [(own.JUDGED - 1, "too few"), (own.JUDGED, "Threshold")])
+@pytest.mark.parametrize(("count", "said"), [(own.CALIBRATED - 1, "too few"), (own.CALIBRATED, "Threshold")])
 def test_the_fewest_images_that_give_a_threshold_are_as_the_page_says(client, tmp_path, count, said):
     paths = write_blobs(tmp_path, range(count))
     assert said in client.predict([handle_file(p) for p in paths], 64, api_name="/fit")

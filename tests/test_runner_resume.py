@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import signal
@@ -9,7 +11,10 @@ import time
 
 import pytest
 from conftest import write_category
+from nbclient.exceptions import DeadKernelError
 from notebook_helpers import executions, start_runner, write_toy
+
+import nbtools.kernel  # noqa: F401 - as every worker does
 
 NAMES = ("a", "b", "c")
 
@@ -79,3 +84,18 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_done(data, tmp_path):
     assert process.returncode == 130 and "Interrupted." in said and "Traceback" not in said, said
     assert json.loads((out / "a" / "run.json").read_text())["status"] == "done"
     assert not (out / "b" / "run.json").exists()
+
+
+@pytest.mark.parametrize(("error", "printed"), [(DeadKernelError("Kernel died"), False), (ValueError("other"), True)])
+def test_a_kernel_stopped_with_the_run_leaves_no_traceback(caplog, error, printed):
+    async def abandon():
+        async def fail():
+            raise error
+
+        task = asyncio.ensure_future(fail())
+        await asyncio.sleep(0)
+        del task  # nobody has waited for it
+
+    asyncio.run(abandon())
+    gc.collect()
+    assert any("never retrieved" in record.getMessage() for record in caplog.records) == printed

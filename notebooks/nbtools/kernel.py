@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,7 +10,17 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not the death of a kernel that is stopped with the run: it leaves nbclient's task behind, of which asyncio prints
+    a traceback. Of a kernel that dies during a run papermill tells."""
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+
+
+logging.getLogger("asyncio").addFilter(_is_news)
 
 
 @contextmanager

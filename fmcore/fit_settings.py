@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from fmcore.errors import SettingsError
-from fmcore.held_out import fewest_held_out
+from fmcore.held_out import fewest_held_out, fewest_images, least_rate
 from fmcore.mismatch import TILES, HeatSettings, PathSettings, recommended_exponent
 from fmcore.settings import Settings
 from fmcore.source import SourceKind
@@ -15,6 +15,7 @@ from fmcore.training import MOST_STEPS
 
 LEAST_GAIN = 0.01  # of a network's start
 MOST_CALIBRATED = 60  # held-out images scored where the threshold does not need more
+USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not worth suggesting
 Width = Annotated[int, Field(ge=8, le=2048)]
 
 
@@ -95,6 +96,27 @@ class FitSettings(Settings):
     def most_calibrated(self) -> int:
         """``calibration_images``, or where none is given what is enough for a threshold."""
         return self.calibration_images or max(MOST_CALIBRATED, fewest_held_out(self.false_alarm_rate))
+
+    def why_no_threshold(self, count: int) -> str:
+        """What keeps ``count`` good images of a category from giving a threshold, in a sentence; "" if nothing does.
+
+        Known before a long training, so told before it.
+        """
+        rate, scored = self.false_alarm_rate, fewest_held_out(self.false_alarm_rate)
+        needed = fewest_images(self.field, rate)
+        if count < needed:
+            least = least_rate(self.field, count)
+            advice = f"; they are enough for false_alarm_rate {least:g}" if least and least <= USEFUL_RATE else ""
+            return (
+                f"{count} good images will give no threshold, so no verdicts: a false-alarm rate of {rate:.0%} takes "
+                f"{needed}{advice}."
+            )
+        if self.most_calibrated < scored:
+            return (
+                f"calibration_images {self.most_calibrated} will give no threshold, so no verdicts: a false-alarm rate "
+                f"of {rate:.0%} takes {scored}; leave it out."
+            )
+        return ""
 
     @property
     def noise_source(self) -> SourceKind:

@@ -81,7 +81,7 @@ def test_training_that_ends_before_its_minutes_says_why(call, tmp_path, given, s
 @pytest.mark.parametrize(
     ("count", "given", "said"),
     [
-        (15, (), ("15 good images", "takes 57", "--false-alarm-rate 0.17")),
+        (15, (), ("15 good images", "takes 57", "false_alarm_rate 0.17")),
         (4, (), ("4 good images", "takes 57")),
         (15, ("--false-alarm-rate", 0.17), ()),
     ],
@@ -92,7 +92,7 @@ def test_too_few_images_for_a_threshold_are_told_before_the_training(call, tmp_p
     code, _, err = call("fit", tmp_path / "parts", "--out", tmp_path / "model", *quick, *given)
     told, _, _ = err.replace("\n", " ").partition("held-out")  # what is said after the training
     assert code == 0 and ("will give no threshold" in told) == bool(said)
-    assert all(part in told for part in said) and ("are enough" in told) == ("--false-alarm-rate 0.17" in said)
+    assert all(part in told for part in said) and ("are enough" in told) == ("false_alarm_rate 0.17" in said)
     assert (load_model(tmp_path / "model").info.thresholds["parts"] is None) == bool(said)
 
 

@@ -15,13 +15,12 @@ from fmcore.distributed import Team, join, one_sentence_if_another_ends
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_heat, recommended_paths
 from fmcore.fitting import fit as run_fit
-from fmcore.held_out import fewest_images, held_out_count, least_rate
+from fmcore.held_out import held_out_count
 from fmcore.mismatch import LATE, STRUCTURE, TILES, HeatSettings, PathSettings
 from fmcore.model import FILE, Model, save_model
 from fmcore.run_plan import forget_run, most_steps
 from fmcore.tiles import recommended_sizes
 
-USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not worth suggesting
 HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",
     "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
@@ -77,7 +76,9 @@ def fit(
         f"Training on {'gray' if channels == 1 else 'RGB'} images at {settings.size} x {settings.size} on {target}"
         + (f", in {team.size} processes." if team.size > 1 else ".")
     )
-    _say_where_no_threshold_will_be(images, settings)
+    for name, batch in images.items():
+        if why := settings.why_no_threshold(len(batch)):
+            notes.print(f"{name}: {why}")
     with one_sentence_if_another_ends():
         model = _run(images, fine, settings, target, out, team)
         if team.main:
@@ -128,20 +129,6 @@ def _run(
                 notes.print(f"Interrupted. Repeat the same command to go on from here ('{out}').")
                 raise typer.Exit(130)
     return model
-
-
-def _say_where_no_threshold_will_be(images: dict[str, Tensor], settings: FitSettings) -> None:
-    """Before a long training, not after it."""
-    wanted = settings.false_alarm_rate
-    needed = fewest_images(settings.field, wanted)
-    for name, batch in images.items():
-        if len(batch) < needed:
-            rate = least_rate(settings.field, len(batch))
-            notes.print(
-                f"{name}: {len(batch)} good images will give no threshold, so no verdicts: a false-alarm rate of "
-                f"{wanted:.0%} takes {needed}"
-                + (f"; they are enough for --false-alarm-rate {rate:g}." if rate and rate <= USEFUL_RATE else ".")
-            )
 
 
 def _say_why_it_ends_early(images: dict[str, Tensor], settings: FitSettings, steps: int) -> None:

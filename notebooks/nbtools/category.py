@@ -99,7 +99,8 @@ def fitted(
     records: list[FitRecord] | None = None,
     fine: Tensor | None = None,
 ) -> Model:
-    """Fit, showing progress, and save to ``folder``; a network's unfinished training there is resumed.
+    """Fit, showing progress, and save to ``folder``; a network's unfinished training there is resumed. Where there will
+    be no threshold that is printed first.
 
     Args:
         records: every record of the fit is appended here.
@@ -108,6 +109,9 @@ def fitted(
     seen_by_tiles = None if fine is None else {name: fine}
     resumable = folder if settings.field == "unet" else None
     records = [] if records is None else records
+
+    if why := settings.why_no_threshold(len(images)):
+        print(f"{name}: {why}")
 
     def kept() -> Iterator[FitRecord]:
         for record in fit({name: images}, settings, folder=resumable, fine=seen_by_tiles):

@@ -1,0 +1,21 @@
+"""What the notebooks do with a category's images."""
+
+import notebook_helpers  # noqa: F401  (makes nbtools importable)
+from conftest import write_blobs
+
+from fmcore.fit_settings import FitSettings
+from fmcore.model import load_model
+from nbtools.category import fitted_to_folder
+
+
+def test_images_that_give_no_threshold_are_told_before_the_fit(tmp_path, capsys):
+    write_blobs(tmp_path / "parts", range(19))
+    settings = FitSettings.parse(field="gaussian", size=32, components=4, paths={"paths": 1, "times": 2})
+    fitted_to_folder("parts", tmp_path / "parts", settings, tmp_path / "enough")
+    assert "no threshold" not in capsys.readouterr().out and load_model(tmp_path / "enough").info.thresholds["parts"]
+
+    (tmp_path / "parts" / "000.png").unlink()
+    fitted_to_folder("parts", tmp_path / "parts", settings, tmp_path / "few")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("parts: 18 good images will give no threshold") and "false_alarm_rate 0.06" in first
+    assert load_model(tmp_path / "few").info.thresholds["parts"] is None

@@ -5,10 +5,12 @@ from conftest import write_blobs
 
 from fmcore.fit_settings import FitSettings
 from fmcore.model import load_model
+from nbtools import follow
 from nbtools.category import fitted_to_folder
 
 
-def test_images_that_give_no_threshold_are_told_before_the_fit(tmp_path, capsys):
+def test_images_that_give_no_threshold_are_told_from_the_start_and_stay_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(follow, "clear_output", lambda wait: print("(cleared)"))
     write_blobs(tmp_path / "parts", range(19))
     settings = FitSettings.parse(field="gaussian", size=32, components=4, paths={"paths": 1, "times": 2})
     fitted_to_folder("parts", tmp_path / "parts", settings, tmp_path / "enough")
@@ -16,6 +18,8 @@ def test_images_that_give_no_threshold_are_told_before_the_fit(tmp_path, capsys)
 
     (tmp_path / "parts" / "000.png").unlink()
     fitted_to_folder("parts", tmp_path / "parts", settings, tmp_path / "few")
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("parts: 18 good images will give no threshold") and "false_alarm_rate 0.06" in first
+    first, *_, last = capsys.readouterr().out.split("(cleared)\n")  # what a cell showed, one after the other
+    for shown in (first, last):
+        assert shown.startswith("parts: 18 good images will give no threshold") and "false_alarm_rate 0.06" in shown
+    assert "finished" in last and "finished" not in first
     assert load_model(tmp_path / "few").info.thresholds["parts"] is None

@@ -100,7 +100,7 @@ def fitted(
     fine: Tensor | None = None,
 ) -> Model:
     """Fit, showing progress, and save to ``folder``; a network's unfinished training there is resumed. Where there will
-    be no threshold that is printed first.
+    be no threshold that is said first.
 
     Args:
         records: every record of the fit is appended here.
@@ -110,15 +110,13 @@ def fitted(
     resumable = folder if settings.field == "unet" else None
     records = [] if records is None else records
 
-    if why := settings.why_no_threshold(len(images)):
-        print(f"{name}: {why}")
-
     def kept() -> Iterator[FitRecord]:
         for record in fit({name: images}, settings, folder=resumable, fine=seen_by_tiles):
             records.append(record)
             yield record
 
-    model = follow(kept()).model
+    why = settings.why_no_threshold(len(images))
+    model = follow(kept(), notice=f"{name}: {why}" if why else "").model
     save_model(folder, model)
     forget_run(folder)
     return model

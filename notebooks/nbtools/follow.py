@@ -11,21 +11,30 @@ from IPython.display import clear_output
 Record = TypeVar("Record")
 
 
-def follow(records: Iterable[Record], describe: Callable[[Record], str] | None = None, every: float = 2.0) -> Record:
+def follow(
+    records: Iterable[Record],
+    describe: Callable[[Record], str] | None = None,
+    every: float = 2.0,
+    *,
+    notice: str = "",
+) -> Record:
     """Run a generator of records to its end, print where it is every few seconds, and return the last record.
 
     Args:
         describe: text of a record; by default its stage, or category, and ``done/total``.
+        notice: what is to be known from the start; stays above the progress.
     """
     describe = describe or _describe
+    above = f"{notice}\n" if notice else ""
+    print(above, end="", flush=True)
     last, shown, started = None, time.monotonic(), time.monotonic()
     for last in records:
         if time.monotonic() - shown >= every:
             shown = time.monotonic()
             clear_output(wait=True)
-            print(describe(last), flush=True)
+            print(above + describe(last), flush=True)
     clear_output(wait=True)
-    print(f"{describe(last)}, {time.monotonic() - started:.1f} s", flush=True)
+    print(f"{above}{describe(last)}, {time.monotonic() - started:.1f} s", flush=True)
     return last
 
 

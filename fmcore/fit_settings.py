@@ -102,20 +102,19 @@ class FitSettings(Settings):
 
         Known before a long training, so told before it.
         """
-        rate, scored = self.false_alarm_rate, fewest_held_out(self.false_alarm_rate)
-        needed = fewest_images(self.field, rate)
-        if count < needed:
-            least = least_rate(self.field, count)
-            advice = f"; they are enough for false_alarm_rate {least:g}" if least and least <= USEFUL_RATE else ""
-            return (
-                f"{count} good images will give no threshold, so no verdicts: a false-alarm rate of {rate:.0%} takes "
-                f"{needed}{advice}."
-            )
-        if self.most_calibrated < scored:
-            return (
-                f"calibration_images {self.most_calibrated} will give no threshold, so no verdicts: a false-alarm rate "
-                f"of {rate:.0%} takes {scored}; leave it out."
-            )
+        rate = self.false_alarm_rate
+        least = least_rate(self.field, count)
+        enough = f"; they are enough for false_alarm_rate {least:g}" if least and least <= USEFUL_RATE else ""
+        # Scores first: what is advised for too few images holds only where enough of them are scored.
+        for what, given, needed, advice in (
+            (f"calibration_images {self.most_calibrated}", self.most_calibrated, fewest_held_out(rate), ""),
+            (f"{count} good images", count, fewest_images(self.field, rate), enough),
+        ):
+            if given < needed:
+                return (
+                    f"{what} will give no threshold, so no verdicts: a false-alarm rate of {rate:.0%} takes "
+                    f"{needed}{advice}."
+                )
         return ""
 
     @property

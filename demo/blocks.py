@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from demo import library
-from fmcore.images import SUFFIXES
+from fmcore.data.picture import SUFFIXES
 
 HOUR = 3600  # seconds that a visitor's own results are kept
 # One run of a model at a time, on two cores; everything else is cheap and must not wait for it.

@@ -15,7 +15,7 @@ from pathlib import Path
 import gradio as gr
 
 from fmcore.errors import FlowMismatchingError, SettingsError
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 
 MAX_FILES = 12
 MAX_PATHS = 16

@@ -16,12 +16,9 @@ from torch import Tensor
 from demo import checks, library, viewer
 from demo.decomposition_view import LAWS, terms_message, working_message
 from demo.shelf import Shelf
-from fmcore.decomposition import DecompositionSettings
-from fmcore.errors import SettingsError
-from fmcore.fields import ExactField
-from fmcore.fit_settings import FitSettings
-from fmcore.images import read_mask, read_picture
-from fmcore.laws import (
+from fmcore.data.picture import read_mask, read_picture
+from fmcore.decomposition.decomposition import DecompositionSettings
+from fmcore.decomposition.laws import (
     Law,
     decompose_law,
     empirical_law,
@@ -32,10 +29,13 @@ from fmcore.laws import (
     noisy_image_law,
     path_count,
 )
-from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.model import Model
+from fmcore.decomposition.terms import NAMES, Terms
+from fmcore.detector.model import Model
+from fmcore.detector.settings import FitSettings
+from fmcore.errors import SettingsError
+from fmcore.fields import ExactField
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 from fmcore.path import interior_times
-from fmcore.terms import NAMES, Terms
 
 ENDS = {"picture": "this picture", "mix": "every picture of the mix"}
 OF_MIX = ("empirical", "gaussian", "network")

@@ -14,8 +14,8 @@ import numpy as np
 from demo import viewer
 from demo.component import component
 from demo.viewer import pack
-from fmcore.laws import LawKind
-from fmcore.terms import NAMES, Terms
+from fmcore.decomposition.laws import LawKind
+from fmcore.decomposition.terms import NAMES, Terms
 
 ZERO = 128  # code of zero in a signed map; 1 and 255 are the ends of the scale and beyond
 

@@ -12,8 +12,8 @@ from demo.blocks import HOUR, MODEL_WORK, PLUMBING, drop_zone, example_gallery, 
 from demo.checks import plain_errors
 from demo.inspection import OWN
 from demo.viewer import plain_message, viewer
-from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.model import Model
+from fmcore.detector.model import Model
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 
 AGGREGATORS = ["min", "mean", "median", "percentile"]
 

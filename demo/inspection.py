@@ -15,12 +15,12 @@ import numpy as np
 
 from demo import checks, library, viewer
 from demo.shelf import Shelf
-from fmcore.anytime import RunningHeatmap
+from fmcore.data.picture import read_mask, read_picture
+from fmcore.detector.model import Model
+from fmcore.detector.score import judge, score_steps
 from fmcore.errors import ImageError, SettingsError
-from fmcore.images import read_mask, read_picture
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
-from fmcore.model import Model
-from fmcore.scoring import judge, score_steps
+from fmcore.mismatch.anytime import RunningHeatmap
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
 
 OWN = "own"
 OWN_CATEGORY = "own"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fmcore.datasets import TestItem, find_test_items
+from fmcore.data.folders import TestItem, find_test_items
+from fmcore.data.picture import read_picture
+from fmcore.detector.model import FILE, Model, ModelInfo, load_model, read_info
 from fmcore.errors import DataError, SettingsError
-from fmcore.images import read_picture
-from fmcore.model import FILE, Model, ModelInfo, load_model, read_info
 
 LABELS = {"unet": "Learned network", "gaussian": "Gaussian field"}
 OPENING = "chip"  # the category shown first

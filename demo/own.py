@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 
 from demo import checks, inspection
-from fmcore.datasets import detect_channels, load_images, split_loaded
+from fmcore.data.folders import detect_channels, load_images, split_loaded
+from fmcore.detector.fit import fit
+from fmcore.detector.held_out import fewest_images
+from fmcore.detector.model import Model
+from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError, SettingsError
-from fmcore.fit_settings import FitSettings
-from fmcore.fitting import fit
-from fmcore.held_out import fewest_images
-from fmcore.model import Model
 
 FEWEST, MOST = 5, 200
 SIZES = (64, 128)

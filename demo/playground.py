@@ -20,13 +20,13 @@ import torch
 from demo import checks
 from demo.shelf import Shelf
 from demo.viewer import encode
+from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape
+from fmcore.decomposition.probe import probe
 from fmcore.errors import FlowMismatchingError, SettingsError
 from fmcore.fields import EmpiricalField, ExactField, MixtureField, semicircle, three_clusters, two_moons
 from fmcore.fields.mlp import PointTraining, PointTrainSettings, attainable_loss
-from fmcore.landscape import PlaneGrid, bias_variance, landscape
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 from fmcore.path import draw_noise
-from fmcore.probe import probe
 
 MAX_POINTS = 300
 FEWEST_POINTS = 3

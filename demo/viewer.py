@@ -18,9 +18,9 @@ from PIL import Image
 
 from demo.component import component
 from demo.style import ACCENT
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
-from fmcore.model import Model
-from fmcore.scoring import Verdict
+from fmcore.detector.model import Model
+from fmcore.detector.score import Verdict
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
 
 TYPES = {"uint8": np.uint8, "int16": np.int16, "float16": np.float16, "float32": np.float32}
 OVER = 255  # code of a value above the scale

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 from fmcore import cli
-from fmcore.datasets import load_images, split_loaded
+from fmcore.data.folders import load_images, split_loaded
+from fmcore.detector.fit import fit
+from fmcore.detector.model import save_model
+from fmcore.detector.settings import FitSettings
 from fmcore.fields.gaussian import GaussianField
-from fmcore.fit_settings import FitSettings
-from fmcore.fitting import fit
-from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.model import save_model
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT.parent / "shared" / "datasets"

@@ -29,7 +29,7 @@ out: str = "out/toy\""""
 # Leaves a line per execution, so that a test can count them, and the process that runs the kernel.
 BODY = """import json, os, time
 from pathlib import Path
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 settings = PathSettings.parse(paths=paths)
 heat = HeatSettings.parse(exponent=exponent, aggregator=aggregator)
 folder = Path(out)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from conftest import assert_one_sentence
 
+from fmcore.detector.settings import FitSettings
 from fmcore.errors import SettingsError
-from fmcore.fit_settings import FitSettings
-from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.training import TrainSettings
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
+from fmcore.training.loop import TrainSettings
 
 
 @pytest.mark.parametrize(

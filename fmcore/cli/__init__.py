@@ -16,7 +16,7 @@ def main() -> None:
     try:
         # Inside the guard: importing the commands takes a second or two, in which Ctrl-C may come.
         from fmcore.cli.app import app
-        from fmcore.distributed import local_rank
+        from fmcore.training.team import local_rank
 
         notes.quiet = local_rank() > 0  # of several processes one speaks
         app()

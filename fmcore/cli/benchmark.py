@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fmcore.benchmark import BenchmarkSettings, find_categories
-from fmcore.benchmark import benchmark as run_benchmark
-from fmcore.benchmark_table import make_table, markdown
 from fmcore.cli.console import notes, progress_bar, stop_between_steps
 from fmcore.cli.options import Given, check_folder, with_settings
 from fmcore.errors import SettingsError
+from fmcore.evaluation.benchmark import BenchmarkSettings, find_categories
+from fmcore.evaluation.benchmark import benchmark as run_benchmark
+from fmcore.evaluation.benchmark_table import make_table, markdown
 
 
 @with_settings(options=BenchmarkSettings)

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from fmcore.cli.console import progress_bar
-from fmcore.datasets_check import CheckReport
-from fmcore.datasets_check import check as run_check
+from fmcore.data.check import CheckReport
+from fmcore.data.check import check as run_check
 
 LISTED = 20  # lines printed per list; --json holds all
 

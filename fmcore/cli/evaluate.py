@@ -10,11 +10,11 @@ import typer
 
 from fmcore.cli.console import notes, progress_bar
 from fmcore.cli.options import Category, Device, Given, check_device, with_settings
-from fmcore.evaluate import EvaluateSettings, mean_of, test_categories
-from fmcore.evaluate import evaluate as run_evaluate
-from fmcore.metrics import TITLES
-from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.model import load_model
+from fmcore.detector.model import load_model
+from fmcore.evaluation.evaluate import EvaluateSettings, mean_of, test_categories
+from fmcore.evaluation.evaluate import evaluate as run_evaluate
+from fmcore.evaluation.metrics import TITLES
+from fmcore.mismatch.mismatch import HeatSettings, PathSettings
 
 
 @with_settings(

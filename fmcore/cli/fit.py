@@ -10,16 +10,16 @@ from torch import Tensor
 
 from fmcore.cli.console import notes, progress_bar, stop_between_steps
 from fmcore.cli.options import Device, Given, check_device, check_folder, with_settings
-from fmcore.datasets import detect_channels, find_good_images, load_views, split_views
-from fmcore.distributed import Team, join, one_sentence_if_another_ends
+from fmcore.data.folders import detect_channels, find_good_images, load_views, split_views
+from fmcore.detector.fit import fit as run_fit
+from fmcore.detector.held_out import held_out_count
+from fmcore.detector.model import FILE, Model, save_model
+from fmcore.detector.settings import LEAST_GAIN, FitSettings, recommended_heat, recommended_paths
+from fmcore.detector.tiles import recommended_sizes
 from fmcore.errors import ModelError, SettingsError
-from fmcore.fit_settings import LEAST_GAIN, FitSettings, recommended_heat, recommended_paths
-from fmcore.fitting import fit as run_fit
-from fmcore.held_out import held_out_count
-from fmcore.mismatch import LATE, STRUCTURE, TILES, HeatSettings, PathSettings
-from fmcore.model import FILE, Model, save_model
-from fmcore.run_plan import forget_run, most_steps
-from fmcore.tiles import recommended_sizes
+from fmcore.mismatch.mismatch import LATE, STRUCTURE, TILES, HeatSettings, PathSettings
+from fmcore.training.run_plan import forget_run, most_steps
+from fmcore.training.team import Team, join, one_sentence_if_another_ends
 
 HELP = {
     "field": "unet: learned, best; gaussian: closed form, seconds",

@@ -9,7 +9,7 @@ import typer
 
 from fmcore.cli.console import progress_bar
 from fmcore.cli.options import Given, with_settings
-from fmcore.synthetic import RenderSettings, write_dataset
+from fmcore.data.rendered import RenderSettings, write_dataset
 
 HELP = {
     "train": "good training images per category",

@@ -11,13 +11,13 @@ import typer
 
 from fmcore.cli.console import notes, progress_bar
 from fmcore.cli.options import Category, Device, Given, check_device, check_folder, with_settings
-from fmcore.datasets import list_images
+from fmcore.data.folders import list_images
+from fmcore.data.heatmap_file import HeatmapWriter, is_heatmap
+from fmcore.data.picture import read_picture
+from fmcore.detector.model import load_model
+from fmcore.detector.score import judge, score_steps
 from fmcore.errors import DataError, ImageError
-from fmcore.heatmap_file import HeatmapWriter, is_heatmap
-from fmcore.images import read_picture
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
-from fmcore.model import load_model
-from fmcore.scoring import judge, score_steps
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
 
 
 @with_settings(paths=PathSettings, heat=HeatSettings, of_model=("paths", "heat"))

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from fmcore.errors import SettingsError
 from fmcore.fields.gaussian import fit_gaussian
-from fmcore.mismatch import VelocityField
+from fmcore.fields.source import source_of
+from fmcore.mismatch.mismatch import VelocityField
 from fmcore.path import expand_time
-from fmcore.source import source_of
 
 
 class TiledField:

@@ -17,7 +17,7 @@ What is notable in it:
   every t, where the raw state hides what matters (a few per cent of it at large t).
 - With ``start="none"`` it is the plain recipe of the paper: a U-Net that predicts v.
 
-It lives on whitened images where its source is not white noise; `fmcore.model` maps it back.
+It lives on whitened images where its source is not white noise; `fmcore.detector.model` maps it back.
 """
 
 from __future__ import annotations

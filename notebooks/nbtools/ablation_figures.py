@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from fmcore.ablation import AblationResult, ResolutionResult
-from fmcore.aggregator_study import AggregatorStep
-from fmcore.estimator_study import Estimate, Gain
-from fmcore.speed import STAGES, Timing
+from fmcore.evaluation.ablation import AblationResult, ResolutionResult
+from fmcore.evaluation.aggregator_study import AggregatorStep
+from fmcore.evaluation.estimator_study import Estimate, Gain
+from fmcore.evaluation.speed import STAGES, Timing
 from nbtools.look import COLOURS
 
 BLUE, ORANGE, GREEN, PINK = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fmcore.datasets import (
+from fmcore.data.folders import (
     TestItem,
     detect_channels,
     find_good_images,
@@ -19,13 +19,13 @@ from fmcore.datasets import (
     split_loaded,
     split_views,
 )
+from fmcore.data.rendered import RenderSettings, write_dataset
+from fmcore.detector.fit import FitRecord, fit
+from fmcore.detector.model import Model, save_model
+from fmcore.detector.settings import FitSettings
+from fmcore.detector.tiles import recommended_sizes
 from fmcore.errors import SettingsError
-from fmcore.fit_settings import FitSettings
-from fmcore.fitting import FitRecord, fit
-from fmcore.model import Model, save_model
-from fmcore.run_plan import forget_run
-from fmcore.synthetic import RenderSettings, write_dataset
-from fmcore.tiles import recommended_sizes
+from fmcore.training.run_plan import forget_run
 from nbtools.follow import follow
 
 

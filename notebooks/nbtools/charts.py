@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from fmcore.fitting import FitRecord
-from fmcore.terms import Terms
+from fmcore.decomposition.terms import Terms
+from fmcore.detector.fit import FitRecord
 from nbtools.look import COLOURS, SOFT, Figure
 
 TERMS = {

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fmcore.datasets import find_good_images, find_test_items
-from fmcore.datasets_check import check
+from fmcore.data.check import check
+from fmcore.data.folders import find_good_images, find_test_items
+from fmcore.data.picture import read_picture
 from fmcore.errors import DataError, SettingsError
-from fmcore.images import read_picture
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def category_folders(data: str | Path, wanted: list[str]) -> dict[str, Path]:
 
 
 def check_category(name: str, folder: Path, *, tested: bool) -> Iterator[CheckRecord]:
-    """Open every image and mask of a category, see `fmcore.datasets_check.check`.
+    """Open every image and mask of a category, see `fmcore.data.check.check`.
 
     Args:
         tested: whether labelled test images are needed: good and defective ones.

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.lines import Line2D
 
-from fmcore.gaussian_terms import GaussianTerms
-from fmcore.identities import IdentityCheck
-from fmcore.terms import NAMES, Terms
+from fmcore.decomposition.gaussian_terms import GaussianTerms
+from fmcore.decomposition.identities import IdentityCheck
+from fmcore.decomposition.terms import NAMES, Terms
 from nbtools.look import COLOURS, SOFT, Figure
 from nbtools.tables import Table
 

@@ -203,7 +203,7 @@ def _data(job: Job) -> dict[str, Any] | None:
     if job.parameters.get("data"):
         return {"folder": job.parameters["data"], **(job.key.get("data") or {})}
     rendered = Path(job.out) / "data"
-    return {"folder": "rendered by fmcore.synthetic", **folder_fingerprint(rendered)} if rendered.is_dir() else None
+    return {"folder": "rendered by fmcore.data.rendered", **folder_fingerprint(rendered)} if rendered.is_dir() else None
 
 
 def _keep(job: Job, partial: Path, record: dict[str, Any]) -> None:

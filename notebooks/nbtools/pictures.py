@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from torch import Tensor
 
+from fmcore.data.picture import read_mask, read_picture, resize_map
+from fmcore.detector.model import Model
+from fmcore.detector.score import judge, score_steps
 from fmcore.errors import ImageError
-from fmcore.images import read_mask, read_picture, resize_map
-from fmcore.mismatch import HeatSettings, Mismatch
-from fmcore.model import Model
-from fmcore.scoring import judge, score_steps
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch
 from nbtools.look import COLOURS, HEAT, Figure
 
 SIDE = 256  # pixels of the longer side in a figure

@@ -10,7 +10,7 @@ from typing import Any
 from IPython.display import HTML, Image, display
 
 from fmcore.errors import DataError
-from fmcore.metrics import TITLES
+from fmcore.evaluation.metrics import TITLES
 from nbtools.execute import read_record
 from nbtools.tables import Table
 

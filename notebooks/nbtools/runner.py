@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fmcore.data.rendered import CATEGORIES
 from fmcore.errors import SettingsError
-from fmcore.synthetic import CATEGORIES
 from nbtools.catalogue import Notebook, find_notebook
 from nbtools.checks import CheckRecord, category_folders, check_any, check_category, refuse
 from nbtools.execute import Job, execute, finished, read_record

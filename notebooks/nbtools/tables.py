@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from fmcore.benchmark_results import read_results
-from fmcore.benchmark_table import TableRow, make_table, reference
-from fmcore.metrics import TITLES
-from fmcore.terms import Terms
+from fmcore.decomposition.terms import Terms
+from fmcore.evaluation.benchmark_results import read_results
+from fmcore.evaluation.benchmark_table import TableRow, make_table, reference
+from fmcore.evaluation.metrics import TITLES
 
 PERCENT = "In per cent; small: 95 % bootstrap interval over images."
 

@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from demo.style import COLOURS
+from fmcore.decomposition.landscape import PlaneGrid
 from fmcore.errors import SettingsError
 from fmcore.fields import MixtureField, semicircle, three_clusters, two_moons
-from fmcore.landscape import PlaneGrid
 
 NOISE = "#777777"  # neither normal nor anomalous
 SCALE = (0.03, 300.0)  # mismatch, dark to bright, of every landscape: frames can be compared

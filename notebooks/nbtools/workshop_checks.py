@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fmcore.fields import MixtureField
-from fmcore.mismatch import HeatSettings, Mismatch, aggregate_paths, image_score
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch, aggregate_paths, image_score
 from fmcore.path import draw_noise, interior_times, interpolate
 from nbtools.workshop_feedback import Feedback, Function, review
 from nbtools.workshop_mistakes import (

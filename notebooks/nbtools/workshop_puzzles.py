@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fmcore.mismatch import HeatSettings, Mismatch
-from fmcore.scoring import Verdict
+from fmcore.detector.score import Verdict
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch
 from nbtools.workshop_feedback import Feedback
 
 WEIGHT = 2.0  # r, what all three colleagues of the puzzle say they used

@@ -1,0 +1,197 @@
+"""`check`: every fault that a test plants is found, named, and decides the exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import assert_one_sentence, dataset, write_blobs, write_category, write_visa
+from PIL import Image
+
+from fmcore.data.check import CheckReport, check
+from fmcore.data.known import KNOWN, Counts, absences
+from fmcore.errors import DataError
+
+
+def report_of(folder) -> CheckReport:
+    *_, record = check(folder)
+    return record.report
+
+
+@pytest.fixture
+def data(tmp_path):
+    for number, name in enumerate(("a", "b")):
+        write_category(tmp_path / "data" / name, first_seed=number)
+    return tmp_path / "data"
+
+
+def test_a_sound_folder_is_counted_and_nothing_is_said(data):
+    report = report_of(data)
+    assert report.damaged == report.missing == report.notes == []
+    for part in report.categories.values():
+        assert part.counts == Counts(12, 4, 4) and part.masks == 4
+        assert dict(part.test) == {"good": 4, "square": 4} and dict(part.sizes) == {(32, 32): 20}
+    assert report_of(data / "a").categories == {"a": report.categories["a"]}
+
+
+def test_progress_counts_every_image_and_ends_with_the_report(data):
+    records = list(check(data))
+    assert [r.done for r in records] == [*range(1, 41), 40] and {r.total for r in records} == {40}
+    assert [r.report is not None for r in records] == [False] * 40 + [True]
+
+
+def plant(root, fault: str) -> None:
+    """One fault in the category at ``root``."""
+    masks, images = root / "ground_truth" / "square", root / "test" / "square"
+    match fault:
+        case "train":
+            (root / "train" / "good" / "003.png").write_bytes(b"x")
+        case "test":
+            (images / "001.png").write_bytes((images / "001.png").read_bytes()[:80])
+        case "mask":
+            (masks / "002_mask.png").write_bytes(b"")
+        case "black mask":
+            Image.fromarray(np.zeros((32, 32), np.uint8)).save(masks / "002_mask.png")
+        case "faint mask":
+            Image.fromarray(np.full((32, 32), 90, np.uint8)).save(masks / "002_mask.png")
+        case "mask shape":
+            Image.fromarray(np.full((32, 40), 255, np.uint8)).save(masks / "002_mask.png")
+        case "image gone":
+            (images / "003.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("fault", "parts"),
+    [
+        ("train", ("b/train", "'003.png'")),
+        ("test", ("b/square", "'001.png'", "cut off")),
+        ("mask", ("b/square", "'002_mask.png'", "0 bytes")),
+        ("black mask", ("b/square", "'002_mask.png'", "is empty")),
+        ("faint mask", ("b/square", "'002_mask.png'", "brightest is 90 of 255")),
+        ("mask shape", ("b/square", "'002_mask.png'", "40 x 32", "32 x 32")),
+        ("image gone", ("ground_truth", "003_mask.png", "belongs to no test image")),
+    ],
+)
+def test_damage_is_one_sentence_and_exit_code_1(call, data, fault, parts):
+    plant(data / "b", fault)
+    report = report_of(data)
+    assert len(report.damaged) == 1 and not report.notes
+    assert_one_sentence(report.damaged[0], *parts)
+    code, out, _ = call("check", data)
+    assert code == 1 and f"Damaged: {report.damaged[0]}" in out and "Nothing is damaged" not in out
+
+
+def test_a_larger_mask_of_the_same_shape_is_no_damage(data):
+    mask = data / "a" / "ground_truth" / "square" / "000_mask.png"
+    Image.open(mask).resize((64, 64)).save(mask)
+    assert report_of(data).damaged == []
+
+
+def test_what_is_missing_is_said_and_is_no_damage(call, data):
+    (data / "a" / "ground_truth" / "square" / "001_mask.png").unlink()
+    shutil.rmtree(data / "b" / "train")
+    code, out, _ = call("check", data)
+    assert code == 0 and "Nothing is damaged." in out
+    assert "Missing: a: 1 defective images have no mask" in out
+    assert "Missing: b: no good training images" in out
+
+
+def test_empty_folders_are_missing_images(data):
+    for path in (data / "a" / "train" / "good").iterdir():
+        path.unlink()
+    shutil.rmtree(data / "b" / "test")
+    (data / "b" / "test").mkdir()
+    shutil.rmtree(data / "b" / "ground_truth")
+    missing = report_of(data).missing
+    assert missing == ["a: no good training images.", "b: no test images."]
+
+
+def test_mixed_sizes_and_channels_are_noted(data):
+    good = data / "a" / "train" / "good"
+    Image.open(good / "000.png").resize((40, 32)).save(good / "000.png")
+    Image.open(good / "001.png").convert("L").save(good / "001.png")
+    notes = report_of(data).notes
+    assert notes == [
+        "a: 2 image sizes, 2 aspect ratios; all are resized to one square.",
+        "a: 1 gray and 19 RGB images.",
+    ]
+
+
+def test_flat_folder_and_test_images_alone(call, tmp_path, data):
+    write_blobs(tmp_path / "parts", range(3))
+    code, out, _ = call("check", tmp_path / "parts")
+    assert code == 0 and "Found a flat folder." in out and "parts: 3 good to train on" in out
+    assert "cannot be" not in out and "not evaluated" in out
+    for name in ("a", "b"):
+        shutil.rmtree(data / name / "train")
+    report = report_of(data)
+    assert report.layout == "test images alone" and set(report.categories) == {"a", "b"}
+    assert report_of(data / "a").categories["a"].counts == Counts(0, 4, 4)
+
+
+def test_nothing_to_check_is_an_error(call, tmp_path):
+    with pytest.raises(DataError, match="No image found"):
+        report_of(tmp_path)
+    code, _, err = call("check", tmp_path / "nowhere")
+    assert code == 2
+    assert_one_sentence(err.strip().splitlines()[-1], "There is no folder")
+
+
+def test_visa_as_downloaded(call, tmp_path):
+    root = write_visa(tmp_path / "visa", ("candle", "pcb1", "pcb2"))
+    shutil.rmtree(root / "pcb2")
+    (root / "candle" / "Data" / "Images" / "Normal" / "0002.JPG").unlink()
+    (root / "pcb1" / "Data" / "Masks" / "Anomaly" / "000.png").unlink()
+    report = report_of(root)
+    assert "VisA layout" in report.layout and report.categories["pcb1"].counts == Counts(5, 3, 3)
+    assert len(report.damaged) == 2
+    assert_one_sentence(report.damaged[0], "candle/train", "'0002.JPG' is not a file")
+    assert_one_sentence(report.damaged[1], "pcb1/anomaly", "'000.png' is not a file")
+    missing = " ".join(report.missing)
+    for part in ("pcb2: listed in the table", "10 of the 12 categories of VisA", "candle: 4 of 900 train good"):
+        assert part in missing
+    assert call("check", root)[0] == 1
+
+
+def test_json_holds_the_whole_report(call, data, tmp_path):
+    plant(data / "b", "test")
+    assert call("check", data, "--json", tmp_path / "deep" / "report.json")[0] == 1
+    found = json.loads((tmp_path / "deep" / "report.json").read_text())
+    assert found["categories"]["b"] == {
+        "train_good": 12,
+        "test_good": 4,
+        "test_defective": 3,
+        "defects": {"square": 3},
+        "masks": 4,
+        "sizes": {"32x32": 19},
+        "channels": {"RGB": 19},
+    }
+    assert len(found["damaged"]) == 1 and found["missing"] == found["notes"] == []
+
+
+def test_long_lists_are_cut_on_the_screen(call, data):
+    for path in [*(data / "a" / "train" / "good").iterdir(), *(data / "b" / "train" / "good").iterdir()]:
+        path.write_bytes(b"")
+    code, out, _ = call("check", data)
+    assert code == 1 and out.count("Damaged: ") == 21 and "and 4 more" in out
+
+
+def test_known_counts_add_up_to_the_published_totals():
+    totals = {title: tuple(map(sum, zip(*known.values(), strict=True))) for title, known in KNOWN.items()}
+    assert totals == {"MVTec-AD": (3629, 467, 1258), "VisA": (8659, 962, 1200)}
+    assert (len(KNOWN["MVTec-AD"]), len(KNOWN["VisA"])) == (15, 12)
+
+
+def test_a_complete_data_set_lacks_nothing_and_a_foreign_one_is_left_alone():
+    assert absences(KNOWN["MVTec-AD"]) == absences(KNOWN["VisA"]) == absences({"x": Counts(1, 1, 1)}) == []
+    short = KNOWN["MVTec-AD"] | {"bottle": Counts(200, 20, 62)}
+    assert absences(short) == ["bottle: 200 of 209 train good, 62 of 63 test defective images of MVTec-AD."]
+    assert absences({"bottle": KNOWN["MVTec-AD"]["bottle"]}) == []
+
+
+def test_the_real_bottle_is_complete_and_sound():
+    report = report_of(dataset("mvtec/bottle"))
+    assert report.damaged == report.missing == report.notes == []
+    assert report.categories["bottle"].counts == KNOWN["MVTec-AD"]["bottle"]

@@ -1,0 +1,155 @@
+"""Score landscapes: equal to scoring point by point, and the paper's toy in numbers."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import assert_one_sentence
+
+from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, point_steps
+from fmcore.errors import DataError, SettingsError
+from fmcore.fields import semicircle, three_clusters, two_moons
+from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.path import draw_noise, interior_times
+
+TOY = PathSettings(paths=8, times=24)
+HEAT = HeatSettings(smoothing=0.0)
+SMALL = PlaneGrid(left=-4, right=4, bottom=-3, top=5, side=9)
+
+
+def swirl(x, t):
+    """No closed form behind it: any callable is a field."""
+    return torch.stack([x[:, 1] * t, -x[:, 0].sin()], 1)
+
+
+def test_grid_is_laid_out_as_a_picture():
+    points = SMALL.points()
+    assert points.shape == (9, 9, 2)
+    assert points[0, 0].tolist() == [-4, 5] and points[0, -1].tolist() == [4, 5] and points[-1, 0].tolist() == [-4, -3]
+
+
+@pytest.mark.parametrize("field", [swirl, three_clusters(), semicircle(strokes=24)])
+@pytest.mark.parametrize("chunk", [7, 4096])
+def test_every_point_is_scored_as_on_its_own(field, chunk):
+    settings = PathSettings(paths=3, times=4, noise_seed=5)
+    found = landscape(field, SMALL, settings, chunk=chunk)
+    assert found.maps.shape == (4, 3, 9, 9) and found.maps.dtype == np.float32
+    noise = draw_noise(3, (2,), 5)
+    for row, column in ((0, 0), (3, 7), (8, 4)):
+        y = SMALL.points()[row, column]
+        for j, t in enumerate(interior_times(4)):
+            gap = field((1 - t) * noise + t * y, t) - (y - noise)
+            np.testing.assert_allclose(found.maps[j, :, row, column], gap.square().sum(1), rtol=2e-3, atol=1e-4)
+
+
+def test_own_noise_is_used_and_same_seed_gives_the_same_bits():
+    settings = PathSettings(paths=2, times=3)
+    noise = torch.tensor([[0.5, 0.0], [0.0, -2.0], [1.0, 1.0]])
+    found = landscape(swirl, SMALL, settings, noise=noise)
+    assert found.maps.shape[1] == 3
+    swapped = landscape(swirl, SMALL, settings, noise=noise.flip(0))
+    np.testing.assert_array_equal(found.maps, swapped.maps[:, ::-1])
+    before = torch.get_rng_state()
+    first, second = (landscape(swirl, SMALL, settings).maps for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_bad_input_is_explained():
+    with pytest.raises(SettingsError) as caught:
+        PlaneGrid.parse(left=1.0, right=-1.0)
+    assert_one_sentence(caught.value, "left < right")
+    for points, noise in (
+        (torch.tensor([[0.0, float("nan")]]), None),
+        (torch.zeros(0, 2), None),
+        (torch.zeros(2), None),
+        (torch.zeros(4, 2), torch.zeros(3, 5)),
+        (torch.zeros(4, 2), torch.full((3, 2), float("inf"))),
+    ):
+        with pytest.raises(DataError) as caught:
+            point_steps(swirl, points, PathSettings(), noise=noise)
+        assert_one_sentence(caught.value, "finite numbers")
+    with pytest.raises(DataError) as caught:
+        bias_variance(swirl, landscape(swirl, SMALL, PathSettings()), torch.zeros(5, 2), PathSettings(), HEAT)
+    assert_one_sentence(caught.value, "20 normal points")
+
+
+@pytest.mark.parametrize("field", [semicircle(), two_moons(strokes=28)])
+def test_a_landscape_is_quick(field):
+    """Well below 1 s on one idle core (0.1 to 0.2 s); the best of three, so that other work does not count."""
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        landscape(field, PlaneGrid(), PathSettings(paths=8, times=12))
+        took.append(time.perf_counter() - start)
+    print(f"landscape 60 x 60, K = 8, T = 12: {min(took):.3f} s")
+    assert min(took) < 1
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """The paper's toy with its exact field: landscape, and bias and variance measured on 256 fresh normal points."""
+    field = semicircle()
+    found = landscape(field, PlaneGrid(), TOY)
+    normal = field.sample(256, torch.Generator().manual_seed(7))
+    trade = bias_variance(field, found, normal, TOY, HEAT, repeats=16, repeated_points=64)
+    return field, found, trade
+
+
+def area_of_arc() -> float:
+    """Share of the default window that lies on the arc, two standard deviations of the radial noise to each side."""
+    return np.pi * 5 * 4 * 0.1 / (15 * 15)
+
+
+def test_toy_small_t_is_broad_and_biased(toy):
+    _, _, trade = toy
+    assert trade.basin[0] > 10 * area_of_arc()
+    assert trade.basin[0] > 5 * trade.basin[12:].max()
+    assert trade.basin[:6].min() > 2 * trade.basin[18:].min()
+
+
+def test_toy_large_t_is_sharp_and_speckled(toy):
+    field, _, trade = toy
+    assert trade.spread[0] < 0.4 and trade.spread[12:].min() > 0.7
+    assert trade.basin[18:22].max() < 2.5 * area_of_arc()
+    # Speckle: neighbours on the arc, which the law treats alike, get scores that differ by a factor. It is worst
+    # around t = 0.65; beyond 0.9 the noise of the path is smaller than that of the arc, and the speckle ends.
+    angles = torch.linspace(0.6, np.pi - 0.6, 40)
+    arc = torch.tensor([0.0, 3.0]) + 5 * torch.stack([angles.cos(), angles.sin()], 1)
+    logs = np.log10(Mismatch.collect(point_steps(field, arc, TOY)).per_time(HEAT)[:, 0])
+    jumps = np.abs(np.diff(logs, axis=1)).mean(1)
+    assert jumps[14:17].min() > 5 * jumps[0] and jumps[14:17].min() > 0.2
+
+
+def test_toy_squared_weight_lies_between(toy):
+    _, _, trade = toy
+    assert trade.running_basin[-1] < 0.2 * trade.basin[0]
+    assert trade.running_spread[-1] < 0.9 * trade.spread[12:].mean()
+
+
+def outside(gap: float, seed: int) -> torch.Tensor:
+    """Points ``gap`` outside the middle of the arc, all along it but for its ends, ``(64, 2)``."""
+    angles = 0.4 + (np.pi - 0.8) * torch.rand(64, generator=torch.Generator().manual_seed(seed))
+    return torch.tensor([0.0, 3.0]) + (5 + gap) * torch.stack([angles.cos(), angles.sin()], 1)
+
+
+def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
+    return float((anomalous[:, None] > normal[None]).mean())
+
+
+def test_toy_near_anomaly_is_separated_from_the_arc(toy):
+    """0.5 outside an arc of noise 0.1: the t^2-weighted score separates it, the first or last t alone does not."""
+    field, _, _ = toy
+    results = []
+    for seed in range(4):
+        settings = TOY.replace(noise_seed=100 + seed)
+        on, off = (Mismatch.collect(point_steps(field, outside(gap, seed), settings)) for gap in (0.0, 0.5))
+        weighted = auroc(on.heatmap(HEAT)[0], off.heatmap(HEAT)[0])
+        early, late = (auroc(on.per_time(HEAT)[j, 0], off.per_time(HEAT)[j, 0]) for j in (0, -1))
+        results.append((weighted, early, late))
+    weighted, early, late = np.mean(results, axis=0)
+    print(f"AUROC of 0.5 outside against on the arc: t^2 {weighted:.3f}, first t {early:.3f}, last t {late:.3f}")
+    assert weighted > 0.98 and early < 0.8 and late < 0.92

@@ -1,17 +1,82 @@
 """Flow Mismatching: unsupervised image anomaly detection with a velocity field of normal images.
 
+In five lines::
+
+    from fmcore import fit, load_model
+    model = fit("parts/good")                  # a folder, or a list of paths, PIL images or arrays
+    model.save("models/parts")
+    result = load_model("models/parts").score("parts/new/017.png")
+    print(result.score, result.anomalous, result.heatmap.shape)
+
 Conventions, kept by every module of this package:
 
 - Time runs from noise to data: ``t = 0`` is noise, ``t = 1`` is data, ``t`` in (0, 1).
-- ``x0`` is noise, ``N(0, I)`` unless the field says otherwise (`fmcore.fields.source`); ``x1`` (called ``y`` for a
-  test image) is data in [-1, 1].
-- Image tensors are ``(B, C, H, W)``, float32; heat maps are ``(H, W)``.
+- ``x0 ~ N(0, I)`` is noise; ``x1`` (called ``y`` for a test image) is data, as a view gives it.
+- Tensors are ``(B, C, H, W)``, float32; heat maps are ``(H, W)``.
 - The path is affine, ``x_t = (1 - t) x0 + t x1``; its geometric velocity is ``u = x1 - x0``.
 - A velocity field is anything callable ``(x, t) -> v`` with ``x`` and ``v`` of one shape and ``t`` a
   float or a tensor ``(B,)``.
 
-Data flows one way: images -> field -> mismatch -> heat map, score -> figures.
+Data flows one way: picture -> view -> field -> mismatch -> heat map, score -> verdict, figures. The rooms, each
+importing only from those above it:
+
+- `fmcore.data`: one decoder, folders of images, what is wrong with them, the rendered example set
+- `fmcore.views`: Picture -> the tensor a field lives on (pixels, feature maps of a pretrained encoder), and back
+- `fmcore.fields`: every ``(x, t) -> v``: closed forms, the U-Net, laws of the plane
+- `fmcore.mismatch`: the gap along paths (Eq. 2), its aggregation, heat map and score (Eqs. 3-4)
+- `fmcore.training`: Eq. 1
+- `fmcore.detector`: view + field + threshold: what is fitted, saved and used
+- `fmcore.decomposition`: denoising term and Fisher divergence; landscapes of the plane
+- `fmcore.evaluation`: metrics, intervals, baselines, benchmark
+- `fmcore.cli`: the command line
+
 Method: Chen, Moradi, Paynabar, Yan, "Flow Mismatching", arXiv 2605.23070.
 """
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+# Read when torch is loaded: threads that wait sleep instead of spinning, which costs nothing on a quiet machine and
+# several times the time beside another busy process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from fmcore.detector.model import Model
+    from fmcore.detector.score import Result
+
+__version__ = "0.2.0"
+__all__ = ["fit", "load_model", "score"]
+
+
+def fit(good: Any, *, device: str = "cpu", **settings: Any) -> Model:
+    """A model of good images.
+
+    Args:
+        good: a folder (flat, MVTec layout, VisA), a list of paths, PIL images or arrays, or a dict of such lists by
+            category.
+        settings: of `fmcore.detector.settings.FitSettings`, for instance ``field="unet"`` or ``encoder="none"``.
+
+    Raises:
+        fmcore.errors.FlowMismatchingError: one sentence, for whatever cannot be used.
+    """
+    from fmcore.detector.api import fit_model
+
+    return fit_model(good, device, settings)
+
+
+def load_model(folder: Any, device: str = "cpu") -> Model:
+    """A model that was saved. Raises `fmcore.errors.ModelError`."""
+    from fmcore.detector.loading import load_model
+
+    return load_model(folder, device)
+
+
+def score(model: Any, picture: Any, category: str | None = None) -> Result:
+    """Score a picture under a model or the folder of one; see `fmcore.detector.score.score`."""
+    from fmcore.detector.loading import load_model
+    from fmcore.detector.model import Model
+    from fmcore.detector.score import score
+
+    return score(model if isinstance(model, Model) else load_model(model), picture, category)

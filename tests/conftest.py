@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Before the command line is imported: plain, wide output, wherever the tests run.
+# Before torch is loaded, as the package does it. Before the command line is imported: plain, wide output, wherever the
+# tests run.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("FORCE_COLOR", None)
 os.environ |= {"NO_COLOR": "1", "TERMINAL_WIDTH": "200", "_TYPER_FORCE_DISABLE_TERMINAL": "1"}
 
@@ -17,12 +19,11 @@ import torch
 from PIL import Image
 
 from fmcore import cli
-from fmcore.data.folders import load_images, split_loaded
 from fmcore.detector.fit import fit
-from fmcore.detector.model import save_model
+from fmcore.detector.saving import save_model
 from fmcore.detector.settings import FitSettings
 from fmcore.fields.gaussian import GaussianField
-from fmcore.mismatch.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch import PathSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT.parent / "shared" / "datasets"
@@ -125,9 +126,17 @@ def assert_denoises(field) -> None:
         assert (field.denoise(x, t) - fresh).square().mean() < 0.2 * (x / t - fresh).square().mean()
 
 
-def last_model(images: dict[str, torch.Tensor], **settings):
-    """The model of a `fit` run to its end."""
-    *_, record = fit(images, FitSettings.parse(**{"size": SIZE, "paths": PATHS, **settings}))
+def blob_pictures(seeds: range, size: int = SIZE) -> list[np.ndarray]:
+    """`draw_blob` images as a user has them, ``(size, size, 3)`` uint8."""
+    return [draw_blob(seed, size=size)[0] for seed in seeds]
+
+
+PIXELS = {"encoder": "none", "view": {"size": SIZE}, "paths": {"paths": 2, "times": 3}}  # a fit in a moment
+
+
+def last_model(pictures: dict[str, list], **settings):
+    """The model of a `fit` run to its end, in pixels unless told otherwise."""
+    *_, record = fit(pictures, FitSettings.parse(**{**PIXELS, **settings}))
     return record.model
 
 
@@ -174,8 +183,7 @@ def gaussian_model(category_folder):
     """A Gaussian model of the good images of `category_folder`, with a threshold (19 held-out images would be
     needed at 5 %, so the rate is 20 %) and a blur of 2 px, with which it is good but not perfect on them."""
     paths = sorted((category_folder / "train" / "good").iterdir())
-    images, _ = split_loaded(list(load_images(paths, size=SIZE, channels=3)))
-    return last_model({"blob": images}, field="gaussian", false_alarm_rate=0.2, heat=HeatSettings(smoothing=2.0))
+    return last_model({"blob": paths}, false_alarm_rate=0.2, heat={"smoothing": 2.0})
 
 
 @pytest.fixture

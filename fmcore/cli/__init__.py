@@ -1,28 +1,78 @@
-"""The command line: parse, call, print; nothing is computed here. One file per command, listed in `app.py`.
+"""The command line: parse, call, print; nothing is computed here.
 
-Exit codes: 0 done; 1 done, but some files could not be read; 2 bad input, nothing was done; 130 interrupted.
+What a command needs is imported when it runs, so that help and ``--version`` come at once. Exit codes: 0 done; 1 done,
+but some files could not be used; 2 bad input, nothing was done; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import fmcore
+from fmcore.cli.console import notes
+from fmcore.errors import FlowMismatchingError
+
+COMMANDS = {  # name: module, line of help
+    "fit": ("fit", "Make a detector from good images."),
+    "score": ("score", "Score images: heat maps, and a table of scores."),
+    "threshold": ("score", "Show a detector's threshold, or set another."),
+    "evaluate": ("evaluate", "Every figure of a detector on labelled test images."),
+    "check": ("data", "Say what a data folder holds, lacks and has damaged."),
+    "benchmark": ("evaluate", "Compare methods on the same test sets."),
+    "render": ("data", "Render the embedded example set."),
+}
+
+
+class _Commands(TyperGroup):
+    """Loads a command when it is run."""
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]):
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return name, stand_in and load(name), rest
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which Typer would say nothing
+            notes.print("Interrupted.")
+            raise typer.Exit(130) from None
+
+
+def load(name: str) -> TyperCommand:
+    """The command of this name."""
+    function = getattr(importlib.import_module(f"fmcore.cli.{COMMANDS[name][0]}"), name)
+    single = typer.Typer(add_completion=False)
+    single.command(name, help=function.__doc__)(function)
+    return typer.main.get_command(single)
+
+
+WHAT = "Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from."
+app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, help=WHAT)
+for _name, (_, _line) in COMMANDS.items():
+    app.command(_name, help=_line)(lambda: None)  # stands in for the command in the list of all
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True)) -> None:
+    if version:
+        print(f"fmcore {fmcore.__version__}")
+        raise typer.Exit()
 
 
 def main() -> None:
     """Run the command line; known errors become one sentence and exit code 2."""
-    from fmcore.cli.console import notes
-    from fmcore.errors import FlowMismatchingError
-
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file may have a name that the console cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
-        # Inside the guard: importing the commands takes a second or two, in which Ctrl-C may come.
-        from fmcore.cli.app import app
-        from fmcore.training.team import local_rank
-
-        notes.quiet = local_rank() > 0  # of several processes one speaks
         app()
     except FlowMismatchingError as error:
         notes.print(str(error), style="red")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        notes.print("Interrupted.")
-        sys.exit(130)
+    except OSError as error:  # a disk that is full, a folder that went away
+        notes.print(f"'{error.filename or 'A file'}' cannot be used: {error.strerror or error}.", style="red")
+    sys.exit(2)

@@ -3,156 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import torch
 import typer
-from torch import Tensor
 
-from fmcore.cli.console import notes, progress_bar, stop_between_steps
-from fmcore.cli.options import Device, Given, check_device, check_folder, with_settings
-from fmcore.data.folders import detect_channels, find_good_images, load_views, split_views
-from fmcore.detector.fit import fit as run_fit
-from fmcore.detector.held_out import held_out_count
-from fmcore.detector.model import FILE, Model, save_model
-from fmcore.detector.settings import LEAST_GAIN, FitSettings, recommended_heat, recommended_paths
-from fmcore.detector.tiles import recommended_sizes
+from fmcore.cli.console import notes, watch
+from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writable, with_settings
+from fmcore.data.folders import find_good_images
+from fmcore.detector import fit as fitting
+from fmcore.detector.saving import FILE, save_model
+from fmcore.detector.score_files import readable
+from fmcore.detector.settings import FitSettings
+from fmcore.detector.thresholds import describe
 from fmcore.errors import ModelError, SettingsError
-from fmcore.mismatch.mismatch import LATE, STRUCTURE, TILES, HeatSettings, PathSettings
-from fmcore.training.run_plan import forget_run, most_steps
-from fmcore.training.team import Team, join, one_sentence_if_another_ends
-
-HELP = {
-    "field": "unet: learned, best; gaussian: closed form, seconds",
-    "size": "pixels per side that the model sees (default: unet 128, gaussian 64)",
-    "start": "gaussian; none: the paper's plain network, which predicts v",
-    "least_gain": "least share of the rest a component must explain in held-out images "
-    f"(default: unet {LEAST_GAIN}, gaussian 0)",
-    "batch": "images per training step",
-    "smoothing": "Gaussian blur of the map, sigma in model pixels (default: size / 32)",
-    "exponent": f"r of the time weight t^r (default: {LATE:g} with tiles, else 2); the paper: 2",
-    "learning_rate": "peak learning rate",
-    "structure": f"exponent p of the structural mismatch (default: {STRUCTURE}); the paper: 0",
-    "tiles": "exponent q of the mismatch of Gaussian tiles beside the network "
-    f"(default: unet {TILES}, gaussian 0); the paper: 0",
-    "seed": "seed of all randomness",
-}
+from fmcore.fields import FIELDS
+from fmcore.mismatch import HeatSettings, PathSettings, has_exact_mean
+from fmcore.registry import options_of
+from fmcore.training.checkpoint import forget
+from fmcore.training.settings import TrainSettings
+from fmcore.training.team import join, one_sentence_if_another_ends, total
+from fmcore.views import VIEWS
 
 
-@with_settings(options=FitSettings, paths=PathSettings, heat=HeatSettings, help=HELP)
+@with_settings(
+    basic=("field", "encoder", "resolution", "false_alarm_rate", "minutes", "seed"),
+    defaults={"paths": "4, encoders: 0", "aggregator": "min, encoders: mean", "smoothing": "the view's"},
+    fit=FitSettings,
+    view=[options_of(cls) for cls in VIEWS.kinds.values()],
+    options=[options_of(cls) for cls in FIELDS.kinds.values()],
+    training=TrainSettings,
+    paths=PathSettings,
+    heat=HeatSettings,
+)
 def fit(
-    data: Annotated[
-        Path, typer.Argument(help="Flat folder of good images, MVTec layout or VisA; one category or all.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Folder of good images, MVTec layout or VisA; one category or all.")],
     out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    fit: Given,
+    view: Given,
     options: Given,
+    training: Given,
     paths: Given,
     heat: Given,
-    widths: Annotated[
-        str | None, typer.Option(help="Channels per level of the unet, comma-separated (default: 64,128,192).")
-    ] = None,
-    half: Annotated[bool, typer.Option(help="Store weights as float16, half the size.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a finished model in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished model in --out.")] = False,
     device: Device = "auto",
+    half: Annotated[bool, typer.Option("--half", help="Store float16 weights.", rich_help_panel=ADVANCED)] = False,
 ) -> None:
-    """Fit a model to good images. A unet resumes where an interrupted run in --out stopped.
+    """Make a detector from good images, in seconds; with --field unet a network learns on top, for minutes.
 
-    On several GPUs: accelerate launch --multi_gpu --num_processes N -m fmcore fit DATA --out MODEL
+    A training that was interrupted goes on where it stopped when the same command is given again. On several GPUs:
+    accelerate launch --multi_gpu --num_processes N -m fmcore fit DATA --out MODEL --field unet
+
+    Example: python -m fmcore fit parts/good --out models/parts
     """
-    small = {"size": 64} if options.get("field") == "gaussian" else {}
-    options |= {} if widths is None else {"widths": _numbers("widths", widths)}
-    settings = FitSettings.parse(**small | options, paths=recommended_paths(options.get("field", "unet"), **paths))
-    settings = settings.replace(heat=recommended_heat(settings.size, settings.paths, **heat))
-    check_folder(out)
+    train = TrainSettings.parse(**training, **{k: v for k, v in fit.items() if k == "seed"})
+    settings = FitSettings.parse(**fit, view=view, options=options, paths=paths, heat=heat, training=train).checked()
+    if paths.get("paths") == 0 and not has_exact_mean(settings.field_class):
+        raise SettingsError(f"Setting 'paths' = 0 is not usable: the field '{settings.field}' has no exact mean.")
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
-    target = check_device(device)
-    team = join(target)
-    good = find_good_images(data)
-    notes.print(good.summary())
-    channels = detect_channels([path for found in good.categories.values() for path in found])
-    sizes = recommended_sizes(settings.size, tiles=settings.paths.tiles > 0)
-    images, fine, unreadable = _read_all(good.categories, sizes, channels)
-    notes.print(
-        f"Training on {'gray' if channels == 1 else 'RGB'} images at {settings.size} x {settings.size} on {target}"
-        + (f", in {team.size} processes." if team.size > 1 else ".")
-    )
-    for name, batch in images.items():
-        if why := settings.why_no_threshold(len(batch)):
-            notes.print(f"{name}: {why}")
+    target, good = check_device(device), find_good_images(data)
+    check_writable(out, folder=True)
+    accelerator = join(target)
+    notes.print(good.summary() + (f" Training in {accelerator.num_processes} processes." if accelerator else ""))
+    remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
+    skipped, nothing = False, torch.tensor(0.0, device=accelerator.device if accelerator else "cpu")
     with one_sentence_if_another_ends():
-        model = _run(images, fine, settings, target, out, team)
-        if team.main:
-            save_model(out, model, half=half)
-            forget_run(out)
-        team.leave()
-    _print_thresholds(model)
+        pictures = {readable(name): paths for name, paths in good.categories.items()}
+        records = fitting.fit(pictures, settings, device=target, folder=out, accelerator=accelerator)
+        for record in watch(records, _label, remedy, lambda stop: bool(total(nothing + stop, accelerator))):
+            skipped |= record.note.startswith("Skipped")
+        if accelerator is None or accelerator.is_main_process:
+            save_model(out, record.model, half=half)
+            forget(out)
+        if accelerator is not None:
+            accelerator.wait_for_everyone()
+            accelerator.end_training()
+    for name, info in record.model.info.categories.items():
+        notes.print(f"{name}: {record.model.view(name).describe()}.\n{name}: {describe(info)}")
     notes.print(f"Model written to '{out}'.")
-    raise typer.Exit(1 if unreadable else 0)
+    raise typer.Exit(1 if skipped else 0)
 
 
-def _read_all(
-    categories: dict[str, list[Path]], sizes: tuple[int, ...], channels: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor], bool]:
-    """Images as the network and as the tiles see them, and whether any could not be read."""
-    images, fine, any_unreadable = {}, {}, False
-    with progress_bar() as progress:
-        for name, paths in categories.items():
-            reading = load_views(paths, sizes=sizes, channels=channels)
-            views, unreadable = split_views(list(progress.track(reading, len(paths), description=name)))
-            images[name], fine[name] = views[0], views[-1]
-            any_unreadable |= bool(unreadable)
-            for item in unreadable:
-                notes.print(f"Skipped: {item.reason}")
-    return images, fine, any_unreadable
-
-
-def _run(
-    images: dict[str, Tensor], fine: dict[str, Tensor], settings: FitSettings, target: str, out: Path, team: Team
-) -> Model:
-    model = None
-    with progress_bar() as progress, stop_between_steps() as stopping:
-        tasks: dict[str, Any] = {}
-        folder = out if settings.field == "unet" else None
-        records = run_fit(images, settings, device=target, folder=folder, team=team, fine=fine)
-        for record in records:
-            model = record.model
-            if record.stage not in tasks:
-                tasks[record.stage] = progress.add_task(record.stage, total=record.total)
-                if record.stage == "training":
-                    _say_why_it_ends_early(images, settings, record.total)
-            text = record.stage
-            if record.train:
-                text += f", loss {record.train.loss:.3f}, {record.train.images_per_second:.0f} images/s"
-            progress.update(tasks[record.stage], completed=record.done, total=record.total, description=text)
-            if team.any(stopping()):
-                records.close()
-                notes.print(f"Interrupted. Repeat the same command to go on from here ('{out}').")
-                raise typer.Exit(130)
-    return model
-
-
-def _say_why_it_ends_early(images: dict[str, Tensor], settings: FitSettings, steps: int) -> None:
-    trained = sum(len(batch) - held_out_count(len(batch), settings.false_alarm_rate) for batch in images.values())
-    if settings.steps is None and steps == most_steps(settings, trained):
-        notes.print(
-            f"Training ends after {steps} steps, {settings.passes:g} passes over {trained} images: more would learn so "
-            "few images by heart. To train longer give --passes or --steps."
-        )
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise SettingsError(f"Setting '{name}' = '{text}' is not usable: give whole numbers, as 64,128,192.") from None
-
-
-def _print_thresholds(model: Model) -> None:
-    for name in model.info.categories:
-        if (threshold := model.info.thresholds.get(name)) is not None:
-            notes.print(
-                f"{name}: threshold {threshold.value:.6g} from {threshold.held_out} held-out good images "
-                f"(false-alarm rate at most {threshold.false_alarm_rate:.0%})."
-            )
-        else:
-            notes.print(f"{name}: {model.info.notes.get(name, '')}")
+def _label(record: fitting.FitRecord) -> tuple[str, str]:
+    loss = f", loss {record.train.loss:.3f}, {record.train.images_per_second:.0f} images/s" if record.train else ""
+    return record.stage, loss

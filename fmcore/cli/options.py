@@ -1,10 +1,12 @@
-"""Options that commands share. Those that stand for a setting are made from its settings class."""
+"""Options that commands share, those made from settings classes, and checks that come before the work."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -12,91 +14,115 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import torch
 import typer
 
-from fmcore.errors import DataError
+from fmcore.errors import DataError, SettingsError
 from fmcore.settings import Settings
 
+ADVANCED, KEYWORD = "Advanced", inspect.Parameter.KEYWORD_ONLY
 Category = Annotated[str | None, typer.Option(help="Category, where the model has several.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Given = dict[str, Any]  # the settings of one class that the user gave on the command line
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
+OF_MODEL = {"PathSettings": "the model's", "HeatSettings": "the model's"}  # defaults
+Given = dict[str, Any]  # the settings of one group that the user gave on the command line
 
 
 def with_settings(
-    *,
-    leave_out: tuple[str, ...] = (),
-    of_model: tuple[str, ...] = (),
-    help: dict[str, str] | None = None,
-    **groups: type[Settings],
+    basic: Sequence[str] = (), defaults: Mapping[str, str] = {}, **groups: type[Settings] | Sequence[type[Settings]]
 ):
     """Replace parameters of a command by options, one per field of a settings class.
 
-    ``@with_settings(heat=HeatSettings)`` gives the command ``--aggregator``, ``--exponent`` and so on, and
-    calls the function with ``heat`` set to a dict of those the user gave; the rest stays at its default,
-    which only the settings class knows. Fields that hold no plain value (a tuple, other settings) get no option.
+    ``@with_settings(heat=HeatSettings)`` gives the command ``--aggregator``, ``--exponent`` and so on, and calls the
+    function with ``heat`` set to a dict of those the user gave; the rest stays at its default, which only the settings
+    class knows. Tuples are written with commas; fields of other settings get no option. ``~`` is expanded everywhere.
 
     Args:
-        leave_out: fields without an option. of_model: groups whose defaults are the loaded model's.
-        help: texts for fields whose description does not fit here; the default is added.
-        groups: parameter name -> settings class.
+        basic: settings shown with the command's own options; all others stand in a panel of their own.
+        defaults: what to say of defaults that the settings classes do not know, by name of a setting or a class.
+        groups: parameter -> settings class or classes. Of one name, the command's own parameter or first field counts.
     """
-    fields = {
-        group: [n for n, f in cls.model_fields.items() if n not in leave_out and _plain(f.annotation)]
-        for group, cls in groups.items()
-    }
 
     def decorate(function: Callable) -> Callable:
+        own = inspect.signature(function, eval_str=True).parameters.values()
+        parameters = {p.name: p.replace(kind=KEYWORD) for p in own if p.name not in groups}
+        options: list[tuple[str, str, type, bool]] = []
+        for group, classes in groups.items():
+            for cls in [classes] if isinstance(classes, type) else classes:
+                for name, field in cls.model_fields.items():
+                    if name not in parameters and (kind := _kind(field.annotation)):
+                        text = _text(name, field, defaults.get(name, defaults.get(cls.__name__)))
+                        # Choices and tuples are text here: it is the settings class that checks them and says so.
+                        option = typer.Option(help=text, rich_help_panel=None if name in basic else ADVANCED)
+                        shown = Annotated[(str if kind[1] else kind[0]) | None, option]
+                        parameters[name] = inspect.Parameter(name, KEYWORD, default=None, annotation=shown)
+                        options.append((group, name, *kind))
+
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            for group, names in fields.items():
-                chosen = {name: values.pop(name) for name in names}
-                values[group] = {name: value for name, value in chosen.items() if value is not None}
-            return function(**values)
+            values, given = {name: _expanded(value) for name, value in values.items()}, {group: {} for group in groups}
+            for group, name, kind, is_tuple in options:
+                if (value := values.pop(name)) is not None:
+                    given[group][name] = _parsed(name, value, kind) if is_tuple else value
+            return function(**values, **given)
 
-        own = inspect.signature(function, eval_str=True).parameters.values()
-        parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in own if p.name not in groups]
-        for group, cls in groups.items():
-            parameters += [_option(cls, name, (help or {}).get(name), group in of_model) for name in fields[group]]
-        command.__signature__ = inspect.Signature(parameters)
+        command.__signature__ = inspect.Signature(list(parameters.values()))
         return command
 
     return decorate
 
 
-def _option(cls: type[Settings], name: str, text: str | None, of_model: bool) -> inspect.Parameter:
-    field = cls.model_fields[name]
-    default = "the model's" if of_model else field.default
-    if text is None:
-        text = field.description or name.replace("_", " ")
-        if get_origin(field.annotation) is Literal:
-            text += f": {', '.join(map(str, get_args(field.annotation)))}"
-    if default is not None and "default" not in text:
-        text += f" (default: {default})"
-    # Typed as text where the class has a list of choices: it is the class that checks them and says so.
-    kind = Annotated[_plain(field.annotation) | None, typer.Option(help=text)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+def _text(name: str, field: Any, default: str | None) -> str:
+    text, value = field.description or name.replace("_", " "), default or field.get_default()
+    if get_origin(field.annotation) is Literal:
+        text += f": {', '.join(map(str, get_args(field.annotation)))}"
+    if value in (None, "") or "default" in text:
+        return text
+    return f"{text} (default: {','.join(map(str, value)) if isinstance(value, tuple) else value})"
 
 
-def _plain(annotation: Any) -> type | None:
-    """The plain type behind an annotation, or None where an option cannot stand for it."""
-    if get_origin(annotation) is Literal:
-        return str
-    kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not NoneType]
-    return kinds[0] if len(kinds) == 1 and kinds[0] in (bool, int, float, str) else None
+def _kind(annotation: Any) -> tuple[type, bool] | None:
+    """The plain type behind an annotation, and whether it is a tuple of these; None: no option can stand for it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inner[0])
+    if origin in (Literal, tuple):
+        return (str, False) if origin is Literal else (_kind(inner[0])[0], True)
+    kinds = [kind for kind in inner or (annotation,) if kind is not NoneType]
+    return (kinds[0], False) if len(kinds) == 1 and kinds[0] in (bool, int, float, str) else None
+
+
+def _parsed(name: str, text: str, kind: type) -> tuple:
+    try:
+        return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise SettingsError(f"Setting '{name}' = '{text}' is not usable: give numbers, as 64,128,192.") from None
+
+
+def _expanded(value: Any) -> Any:
+    """With ``~`` for the home folder, which a shell leaves alone between quotes."""
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return type(value)(os.path.expanduser(value)) if isinstance(value, str | Path) else value
 
 
 def check_device(name: str) -> str:
-    """The torch device for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        DataError: for another name, or where there is no CUDA device.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise DataError(f"There is no device '{name}': choose auto, cpu or cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DataError("No CUDA device is available here: choose --device cpu.")
-    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+    """The torch device for ``auto``, or for a name that torch knows. Raises `DataError` if it is not here."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).cpu()
+        return name
+    except Exception:  # AssertionError, RuntimeError or NotImplementedError, depending on the kind of device
+        raise DataError(f"There is no device '{name}' here: choose auto, cpu, cuda, cuda:1 or mps.") from None
 
 
-def check_folder(out: Path) -> None:
-    """Raises `DataError` if ``--out`` names a file."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"'{out}' is a file: give the name of a folder for --out.")
+def check_writable(path: Path | None, *, folder: bool = False) -> None:
+    """Raises `DataError` if a file, or files in a ``folder``, could not be written; leaves nothing behind."""
+    if path is None:
+        return
+    try:
+        if path.exists() and path.is_dir() != folder:
+            raise DataError(f"'{path}' is a {'file' if folder else 'folder'}: give another name.")
+        if path.is_file():
+            path.open("a").close()
+        else:
+            tempfile.TemporaryFile(dir=next(p for p in (path, *path.absolute().parents) if p.exists())).close()
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be written ({error.strerror}): give another name.") from None

@@ -1,26 +1,23 @@
-"""``score``: a heat-map PNG per image, and a table of scores."""
+"""``score``: heat maps and a table of scores; ``threshold``: the threshold of a model, or another one."""
 
 from __future__ import annotations
 
-import csv
-import itertools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmcore.cli.console import notes, progress_bar
-from fmcore.cli.options import Category, Device, Given, check_device, check_folder, with_settings
-from fmcore.data.folders import list_images
-from fmcore.data.heatmap_file import HeatmapWriter, is_heatmap
-from fmcore.data.picture import read_picture
-from fmcore.detector.model import load_model
-from fmcore.detector.score import judge, score_steps
-from fmcore.errors import DataError, ImageError
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.cli.console import notes, watch
+from fmcore.cli.options import OF_MODEL, Category, Device, Given, check_device, check_writable, with_settings
+from fmcore.detector.loading import load_model
+from fmcore.detector.saving import FILE
+from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
+from fmcore.detector.thresholds import describe, of_folder, of_rate, of_value, store
+from fmcore.errors import SettingsError
+from fmcore.mismatch import HeatSettings, PathSettings
 
 
-@with_settings(paths=PathSettings, heat=HeatSettings, of_model=("paths", "heat"))
+@with_settings(paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)
 def score(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     images: Annotated[list[Path], typer.Argument(help="Images or folders of images.")],
@@ -28,74 +25,76 @@ def score(
     paths: Given,
     heat: Given,
     category: Category = None,
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's, in this run.")] = None,
+    masks: Annotated[bool, typer.Option("--masks", help="Also NAME_mask.png, white where anomalous.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Also NAME_map.npy, the heat map as float32.")] = False,
+    regions: Annotated[bool, typer.Option("--regions", help="Also regions.jsonl, anomalous regions.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Score images: a heat-map PNG each, and scores.csv."""
+    """Score images: a heat-map PNG each, and scores.csv.
+
+    \b
+    Columns of scores.csv:
+    file       path of the image
+    score      the larger, the more anomalous
+    threshold  the largest score still called normal
+    verdict    normal or anomalous; empty where no threshold applies
+    error      why the image could not be scored, or its results not be written
+    With --masks, --raw or --regions also the names of all files written, below --out.
+
+    A line of regions.jsonl is a region: file, box (left, top, width, height) and area in pixels of the image, peak.
+
+    Example: python -m fmcore score models/parts parts/new --out out/parts
+    """
     loaded = load_model(model, check_device(device))
     category = loaded.category(category)
-    path_settings, heat_settings = loaded.paths(**paths), loaded.info.heat.replace(**heat)
-    files = _expand(images)
-    check_folder(out)
-    out.mkdir(parents=True, exist_ok=True)
-    writer = HeatmapWriter(out, loaded.normal_ranges.get(category), heat_settings)
-    failed = 0
-    remarks = set()
-    with (out / "scores.csv").open("w", newline="") as file, progress_bar() as progress:
-        table = csv.writer(file)
-        table.writerow(["file", "score", "threshold", "verdict", "error"])
-        for path, name in progress.track(files, description="scoring"):
-            try:
-                picture = read_picture(path)
-                mismatch = Mismatch.collect(score_steps(loaded, picture, path_settings, category))
-                verdict = judge(loaded, mismatch, path_settings, heat_settings, category)
-                writer.write(name, verdict.heatmap, height=picture.height, width=picture.width)
-            except ImageError as error:
-                failed += 1
-                table.writerow([path, "", "", "", error])
-                notes.print(str(error))
-            else:
-                said = {True: "anomalous", False: "normal", None: ""}[verdict.anomalous]
-                # repr keeps every bit, so that a score can be compared exactly.
-                limit = "" if verdict.threshold is None else repr(verdict.threshold)
-                table.writerow([path, repr(verdict.score), limit, said, ""])
-                remarks.add(verdict.note)
-            file.flush()
-    for remark in remarks - {""}:
-        notes.print(remark)
-    if failed == len(files):
-        notes.print(f"None of the {len(files)} images could be scored; scores.csv in '{out}' says why.")
+    paths, heat = loaded.info.paths.replace(**paths), loaded.info.heat.replace(**heat)
+    files, left_out = name_files(images)
+    check_writable(out, folder=True)
+    check_writable(out / TABLE)
+    extras = [name for name, asked in zip(EXTRAS, (masks, raw, regions), strict=True) if asked]
+    options = {"category": category, "paths": paths, "heat": heat, "threshold": threshold, "extras": extras}
+    *_, done = watch(score_files(loaded, files, out, **options), "scoring")
+    if left_out:
+        notes.print(f"Left out {left_out} heat maps of an earlier run.")
+    if done.failed == done.total:
+        notes.print(f"None of the {done.total} images could be scored; {TABLE} in '{out}' says why.")
     else:
-        notes.print(f"{len(files) - failed} of {len(files)} images scored; heat maps and scores.csv in '{out}'.")
-        notes.print(writer.legend)
-    raise typer.Exit(1 if failed else 0)
+        notes.print(f"{done.total - done.failed} of {done.total} images scored; heat maps and {TABLE} in '{out}'.")
+        notes.print(done.legend)
+    raise typer.Exit(1 if done.failed else 0)
 
 
-def _expand(given: list[Path]) -> list[tuple[Path, str]]:
-    """Files with the output name of each: its path below the folder that was given, made unique. Heat maps
-    that an earlier run left inside a folder are not images to score."""
-    found: list[tuple[Path, Path]] = []
-    for path in given:
-        if path.is_dir():
-            inside = _images_below(path)
-            if not inside:
-                raise DataError(f"There is no image in '{path}': check the path.")
-            found += [(image, image.relative_to(path).with_suffix("")) for image in inside]
-        elif path.exists():
-            found.append((path, Path(path.stem)))
-        else:
-            raise DataError(f"There is no file or folder '{path}': check the path.")
-    names: dict[str, Path] = {}
-    for path, name in found:
-        free = (str(name) if count == 1 else f"{name}_{count}" for count in itertools.count(1))
-        names[next(candidate for candidate in free if candidate not in names)] = path
-    return [(path, name) for name, path in names.items()]
+@with_settings()
+def threshold(
+    model: Annotated[Path, typer.Argument(help="Model folder; its model.json is changed.")],
+    false_alarm_rate: Annotated[float | None, typer.Option(help="Share of new good images above it.")] = None,
+    value: Annotated[float | None, typer.Option(help="The threshold itself.")] = None,
+    good: Annotated[Path | None, typer.Option("--from", help="Folder of good images that the model never saw.")] = None,
+    category: Category = None,
+    device: Device = "auto",
+) -> None:
+    """Show the threshold of a model and where it comes from, or set another.
 
-
-def _images_below(root: Path) -> list[Path]:
-    below = (p for p in root.rglob("*") if p.is_dir())
-    folders = [root, *sorted(p for p in below if not any(x.startswith(".") for x in p.relative_to(root).parts))]
-    every = [image for folder in folders for image in list_images(folder)]
-    kept = [image for image in every if not is_heatmap(image)]
-    if len(kept) < len(every):
-        notes.print(f"Left out {len(every) - len(kept)} heat maps of an earlier run in '{root}'.")
-    return kept
+    Example: python -m fmcore threshold models/parts --false-alarm-rate 0.01
+    """
+    if value is not None and (good is not None or false_alarm_rate is not None):
+        raise SettingsError("Option --value is the threshold itself: give it alone.")
+    loaded, skipped = load_model(model, check_device(device)), False
+    several = category is None and value is None and good is None
+    chosen = {n: loaded.info.categories[n] for n in (loaded.categories if several else [loaded.category(category)])}
+    if (value, good, false_alarm_rate) != (None, None, None):
+        check_writable(model / FILE)
+        for name, info in chosen.items():
+            if value is not None:
+                chosen[name] = of_value(info, value)
+            elif good is None:
+                chosen[name] = of_rate(info, false_alarm_rate)
+            else:
+                records = list(watch(of_folder(loaded, name, good, false_alarm_rate), "scoring"))
+                skipped |= any(record.note.startswith("Skipped") for record in records)
+                chosen[name] = records[-1].info
+        store(model, loaded, chosen)
+    for name, info in chosen.items():
+        print(f"{name}: {describe(info)}")
+    raise typer.Exit(1 if skipped else 0)

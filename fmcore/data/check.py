@@ -6,59 +6,80 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fmcore.data.folders import TestItem, existing_folder, find_good_images, find_test_sets, list_images
-from fmcore.data.known import Counts, absences
+from fmcore.data.folders import TestItem, find_good_images, read_folder
 from fmcore.data.picture import read_mask, read_picture
-from fmcore.data.visa import find_visa
-from fmcore.errors import DataError, ImageError
+from fmcore.errors import ImageError
+
+TRAIN = "train/good"  # beside the kinds of test images, which are names of folders
+# As published: Bergmann et al., CVPR 2019, table 1; split 1cls of Zou et al., ECCV 2022.
+_PUBLISHED = {
+    "MVTec-AD": """bottle 209 20 63, cable 224 58 92, capsule 219 23 109, carpet 280 28 89, grid 264 21 57,
+        hazelnut 391 40 70, leather 245 32 92, metal_nut 220 22 93, pill 267 26 141, screw 320 41 119, tile 230 33 84,
+        toothbrush 60 12 30, transistor 213 60 40, wood 247 19 60, zipper 240 32 119""",
+    "VisA": """candle 900 100 100, capsules 542 60 100, cashew 450 50 100, chewinggum 453 50 100, fryum 450 50 100,
+        macaroni1 900 100 100, macaroni2 900 100 100, pcb1 904 100 100, pcb2 901 100 100, pcb3 905 101 100,
+        pcb4 904 101 100, pipe_fryum 450 50 100""",
+}
+
+
+class Counts(NamedTuple):
+    """Images of one category."""
+
+    train_good: int
+    test_good: int
+    test_defective: int
+
+
+KNOWN = {
+    title: {name: Counts(*map(int, numbers)) for name, *numbers in map(str.split, table.split(","))}
+    for title, table in _PUBLISHED.items()
+}
 
 
 @dataclass
 class CategoryReport:
     """One category: readable images by kind, their masks, sizes (width, height) and channels."""
 
-    train_good: int = 0
-    test: Counter[str] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)
     masks: int = 0
+    unmasked: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
 
     @property
+    def defects(self) -> dict[str, int]:
+        return {kind: n for kind, n in sorted(self.images.items()) if kind not in (TRAIN, "good") and n}
+
+    @property
     def counts(self) -> Counts:
-        return Counts(self.train_good, self.test["good"], self.test.total() - self.test["good"])
+        return Counts(self.images[TRAIN], self.images["good"], sum(self.defects.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Sizes are written ``WIDTHxHEIGHT``."""
+        sizes = {f"{width}x{height}": n for (width, height), n in self.sizes.most_common()}
+        found = {"defects": self.defects, "masks": self.masks, "sizes": sizes}
+        return {**self.counts._asdict(), **found, "channels": dict(self.channels.most_common())}
 
 
 @dataclass
 class CheckReport:
-    """What was found. ``damaged`` holds a sentence per file that cannot be used as it is; ``missing`` what one
-    could expect and is not there; ``notes`` what is unusual and handled."""
+    """What was found: ``damaged`` files that cannot be used as they are, ``missing`` ones that one could expect, and
+    ``notes`` on what is unusual and handled, a sentence each."""
 
     layout: str
-    categories: dict[str, CategoryReport]
+    categories: dict[str, CategoryReport] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON; sizes are written ``WIDTHxHEIGHT``."""
-        categories = {
-            name: {
-                **part.counts._asdict(),
-                "defects": {kind: n for kind, n in sorted(part.test.items()) if kind != "good"},
-                "masks": part.masks,
-                "sizes": {f"{width}x{height}": n for (width, height), n in part.sizes.most_common()},
-                "channels": dict(part.channels.most_common()),
-            }
-            for name, part in self.categories.items()
-        }
-        lists = {"damaged": self.damaged, "missing": self.missing, "notes": self.notes}
-        return {"layout": self.layout, "categories": categories, **lists}
+        """Plain JSON."""
+        return vars(self) | {"categories": {name: part.as_json() for name, part in self.categories.items()}}
 
 
-@dataclass(frozen=True)
-class CheckRecord:
+class CheckRecord(NamedTuple):
     """Progress over files; the last record carries the report."""
 
     done: int
@@ -67,112 +88,76 @@ class CheckRecord:
 
 
 def check(data: str | Path) -> Iterator[CheckRecord]:
-    """Open every image and mask below ``data``, a flat folder or any layout of `fmcore.data.folders`.
-
-    Raises:
-        DataError: if ``data`` is missing, or none of the known layouts can be found in it.
-    """
-    root = existing_folder(data)
-    report, train, test = _find(root)
-    total = sum(map(len, train.values())) + sum(map(len, test.values()))
-    done = 0
-    for name in sorted(train.keys() | test.keys()):
+    """Open every image and mask below ``data``, of any layout of `fmcore.data.folders`. Raises `DataError` if there
+    is none."""
+    found = read_folder(data)
+    total, done = sum(map(len, (*found.categories.values(), *found.test.values()))), 0
+    is_fit = any(found.categories.values())
+    if not is_fit and not any(found.test.values()):
+        find_good_images(data)  # says what was expected
+    report = CheckReport(found.layout if is_fit else "test images alone", notes=list(found.notes))
+    report.missing += [f"{name}: listed in the table, but there is no such folder." for name in found.absent]
+    lost = "belongs to no test image: restore the image"
+    report.damaged += [f"The mask '{mask.relative_to(data)}' {lost}." for mask in found.strays]
+    for name in sorted(found.test.keys() | (found.categories.keys() if is_fit else ())):
         part = report.categories[name] = CategoryReport()
-        unmasked = 0
-        for path in train.get(name, ()):
-            if _opened(path, f"{name}/train", part, report) is not None:
-                part.train_good += 1
+        for item in [TestItem(path, TRAIN, None) for path in found.categories.get(name, ())] + found.test.get(name, []):
+            _open(item, f"{name}/{item.defect}", part, report)
             done += 1
             yield CheckRecord(done, total)
-        for item in test.get(name, ()):
-            size = _opened(item.path, f"{name}/{item.defect}", part, report)
-            part.test[item.defect] += size is not None
-            if item.mask is not None:
-                part.masks += _usable(item, size, f"{name}/{item.defect}", report)
-            unmasked += item.mask is None and not item.is_good
-            done += 1
-            yield CheckRecord(done, total)
-        if unmasked:
-            report.missing.append(
-                f"{name}: {unmasked} defective images have no mask, so they count for image figures only."
-            )
-        if test and not part.test.total():
+        counts, ratios = part.counts, len({round(width / height, 2) for width, height in part.sizes})
+        if part.unmasked:
+            lost = "defective images have no mask, so they count for image figures only"
+            report.missing.append(f"{name}: {part.unmasked} {lost}.")
+        if found.test and not counts.test_good + counts.test_defective:
             report.missing.append(f"{name}: no test images.")
-        if not part.train_good:
+        if not counts.train_good:
             report.missing.append(f"{name}: no good training images.")
-        _note_mixture(name, part, report)
-    if not test:
+        if len(part.sizes) > 1:
+            shapes = f"{ratios} aspect ratios" if ratios > 1 else "one aspect ratio"
+            report.notes.append(f"{name}: {len(part.sizes)} image sizes, {shapes}; all are resized to one size.")
+        if len(part.channels) > 1:
+            report.notes.append(f"{name}: {part.channels['gray']} gray and {part.channels['RGB']} RGB images.")
+    if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
     report.missing += absences({name: part.counts for name, part in report.categories.items()})
     yield CheckRecord(done, total, report)
 
 
-def _find(root: Path) -> tuple[CheckReport, dict[str, list[Path]], dict[str, list[TestItem]]]:
-    """Both halves of a data set, of which one may be missing, and the masks and folders that belong to neither."""
-    visa = find_visa(root)
-    good = find_good_images(root, allow_empty=True)
+def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport) -> None:
+    """Open an image and its mask; count what can be used, report what cannot."""
+    size = None
     try:
-        test = find_test_sets(root, allow_empty=True)
-    except DataError:  # no test folder at all, which is fine for training
-        test = {}
-    layout, train = good.layout, good.categories
-    if not any(train.values()):
-        if not any(test.values()):
-            find_good_images(root)  # says what was expected
-        layout, train = "test images alone", {}
-    report = CheckReport(layout, {})
-    if visa is not None:
-        report.missing += [f"{name}: listed in the table, but there is no such folder." for name in visa.absent]
-    else:
-        report.damaged += _stray_masks(root, test)
-    return report, train, test
-
-
-def _stray_masks(root: Path, test: dict[str, list[TestItem]]) -> list[str]:
-    """Masks in ``ground_truth`` that no test image uses."""
-    used = {item.mask for items in test.values() for item in items}
-    strays = []
-    for category in [root, *(root / name for name in test)]:
-        if (category / "ground_truth").is_dir():
-            for folder in sorted(p for p in (category / "ground_truth").iterdir() if p.is_dir()):
-                strays += [mask for mask in list_images(folder) if mask not in used]
-    return [f"The mask '{mask.relative_to(root)}' belongs to no test image: restore the image." for mask in strays]
-
-
-def _opened(path: Path, where: str, part: CategoryReport, report: CheckReport) -> tuple[int, int] | None:
-    """Width and height of a readable image, counted; None for another, reported."""
-    try:
-        picture = read_picture(path)
+        picture = read_picture(item.path)
+        size = picture.size_in_file
+        part.images[item.defect] += 1
+        part.sizes[size[::-1]] += 1
+        part.channels["gray" if picture.is_gray else "RGB"] += 1
     except ImageError as error:
         report.damaged.append(f"{where}: {error}")
-        return None
-    size = (picture.width, picture.height)
-    part.sizes[size] += 1
-    part.channels["gray" if picture.is_gray else "RGB"] += 1
-    return size
-
-
-def _usable(item: TestItem, size: tuple[int, int] | None, where: str, report: CheckReport) -> bool:
-    """Whether the mask can be read, marks something and has the shape of its image; reported if not."""
+    if item.mask is None:
+        part.unmasked += item.defect not in (TRAIN, "good")
+        return
     try:
-        picture = read_picture(item.mask)
-        read_mask(item.mask, height=picture.height, width=picture.width)
+        height, width = read_mask(item.mask).shape
+        if size is not None and width * size[0] != height * size[1]:
+            shapes = f"is {width} x {height} and its image {size[1]} x {size[0]}: they must have the same shape"
+            raise ImageError(f"The mask '{item.mask.name}' {shapes}.")
+        part.masks += 1
     except ImageError as error:
         report.damaged.append(f"{where}: {error}")
-        return False
-    if size is not None and picture.width * size[1] != picture.height * size[0]:
-        report.damaged.append(
-            f"{where}: The mask '{item.mask.name}' is {picture.width} x {picture.height} and its image "
-            f"{size[0]} x {size[1]}: they must have the same shape."
-        )
-        return False
-    return True
 
 
-def _note_mixture(name: str, part: CategoryReport, report: CheckReport) -> None:
-    if len(part.sizes) > 1:
-        ratios = {round(width / height, 2) for width, height in part.sizes}
-        shapes = f"{len(ratios)} aspect ratios" if len(ratios) > 1 else "one aspect ratio"
-        report.notes.append(f"{name}: {len(part.sizes)} image sizes, {shapes}; all are resized to one square.")
-    if len(part.channels) > 1:
-        report.notes.append(f"{name}: {part.channels['gray']} gray and {part.channels['RGB']} RGB images.")
+def absences(found: dict[str, Counts]) -> list[str]:
+    """What ``found``, counts by category, lacks of the public data set whose names it has: sentences."""
+    sentences = []
+    for title, known in KNOWN.items():
+        present, absent = [n for n in known if n in found], [n for n in known if n not in found]
+        if present and absent and len(found) > 1:  # a single category may well be all that was asked for
+            sentences.append(f"{len(absent)} of the {len(known)} categories of {title}: {', '.join(absent)}.")
+        for name in present:
+            counts = zip(Counts._fields, found[name], known[name], strict=True)
+            fewer = [f"{have} of {want} {kind.replace('_', ' ')}" for kind, have, want in counts if have < want]
+            if fewer:
+                sentences.append(f"{name}: {', '.join(fewer)} images of {title}.")
+    return sentences

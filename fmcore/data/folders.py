@@ -1,36 +1,28 @@
 """Finding images: a flat folder of good images, the MVTec layout, or VisA as it is downloaded.
 
-MVTec layout, of MVTec-AD and of VisA as other tools convert it: ``<category>/train/good/*``,
-``<category>/test/<good or defect>/*`` and ``<category>/ground_truth/<defect>/<stem>_mask.png`` (or ``<stem>.png``).
-VisA layout: ``split_csv/1cls.csv``, see `fmcore.data.visa`. Both are read from the folder of one category or
-from the folder of all.
+MVTec layout: ``<category>/train/good/*``, ``<category>/test/<good or defect>/*`` and
+``<category>/ground_truth/<defect>/<stem>_mask.png`` (or ``<stem>_gt.png``, ``<stem>.png``, of any image kind); ``ok``
+and ``normal`` mean good, and folders inside these, by day say, are read too. VisA layout: `fmcore.data.visa`. Both are
+read from the folder of one category or of all. Masks and our own heat maps among the images are never taken for images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
-import torch
-from torch import Tensor
-
-from fmcore.data.picture import SUFFIXES, read_picture
-from fmcore.data.visa import VisaRow, find_visa
+from fmcore.data.decoder import SUFFIXES, open_image, upright_size
+from fmcore.data.heatmap_file import is_heatmap
+from fmcore.data.picture import Picture, read_picture
+from fmcore.data.visa import find_visa
 from fmcore.errors import DataError, ImageError
 
-
-@dataclass(frozen=True)
-class GoodImages:
-    """Where the normal images are: paths by category, and how the folder was read."""
-
-    layout: str
-    categories: dict[str, list[Path]]
-
-    def summary(self) -> str:
-        """One line to show before training starts."""
-        parts = ", ".join(f"{name}: {len(paths)}" for name, paths in self.categories.items())
-        return f"Found {self.layout}, good images per category: {parts}."
+GOOD = ("good", "ok", "normal")  # names of folders, in any case
+SAMPLE = 64  # files whose pixels are looked at for colour
+_MASK = re.compile("(?<=.)_(mask|gt)$", re.IGNORECASE)  # of a file's stem
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,24 @@ class TestItem:
 
 
 @dataclass(frozen=True)
+class DataFolder:
+    """Normal images to train on, and test images, by category; either half may be empty. ``notes`` on what was left
+    out, ``absent`` categories that a table names, and ``strays``, masks that belong to no test image."""
+
+    layout: str
+    categories: dict[str, list[Path]]
+    test: dict[str, list[TestItem]]
+    notes: Sequence[str] = ()
+    absent: Sequence[str] = ()
+    strays: Sequence[Path] = ()
+
+    def summary(self) -> str:
+        """One line to show before training starts."""
+        parts = ", ".join(f"{name}: {len(paths)}" for name, paths in self.categories.items())
+        return " ".join([f"Found {self.layout}, good images per category: {parts}.", *self.notes])
+
+
+@dataclass(frozen=True)
 class Unreadable:
     """A file that was skipped, and the sentence that says why."""
 
@@ -56,155 +66,129 @@ class Unreadable:
     reason: str
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files directly inside ``folder``, by suffix, sorted by name; hidden files are left out."""
-    return sorted(
-        p for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
-    )
+@dataclass(frozen=True)
+class SetDescription:
+    """Of the readable files: median height and width, as a viewer shows them, and whether all are gray."""
+
+    height: int
+    width: int
+    is_gray: bool
 
 
-def find_good_images(data: str | Path, *, allow_empty: bool = False) -> GoodImages:
-    """Find the normal images under ``data``; of a layout with test images only the good training images.
+def describe_set(paths: Sequence[str | Path]) -> SetDescription:
+    """From headers alone, but for RGB files that may hold gray: pixels of up to `SAMPLE` of these, evenly spread.
+    Raises `DataError` if no file can be read."""
+    sizes, coloured, reason = [], [], ""
+    for path in paths:
+        try:
+            with open_image(path) as image:
+                sizes.append(upright_size(image))
+                coloured += [path] * (image.mode[0] not in "1LIF" or image.mode == "LAB")
+        except ImageError as error:
+            reason = reason or f" The first: {error}"
+    if not sizes:
+        raise DataError(f"None of the {len(paths)} images could be read.{reason}")
+    sample = coloured[:: -(-len(coloured) // SAMPLE) or 1]
+    is_gray = all(isinstance(found, Unreadable) or found.is_gray for found in read_pictures(sample))
+    return SetDescription(*(round(median(sides)) for sides in zip(*sizes, strict=True)), is_gray)
 
-    Args:
-        allow_empty: also give categories that have no image.
 
-    Raises:
-        DataError: if the folder is missing or holds none of the known layouts.
-    """
-    root = existing_folder(data)
-    found = _locate_good_images(root)
-    empty = [name for name, paths in found.categories.items() if not paths]
-    if empty and not allow_empty:
-        expected = "good images, directly or in train/good (MVTec layout)"
-        raise DataError(f"No image found for {', '.join(empty)} in '{root}': expected {expected}.")
+def read_pictures(paths: Sequence[str | Path]) -> Iterator[Picture | Unreadable]:
+    """One picture after the other, so that memory stays flat and callers can show progress."""
+    for path in paths:
+        try:
+            yield read_picture(path)
+        except ImageError as error:
+            yield Unreadable(Path(path), str(error))
+
+
+def list_images(*folders: str | Path, deep: bool = False) -> list[Path]:
+    """Image files in ``folders``, by suffix, sorted; ``deep``: also in the folders inside. Hidden ones are left out."""
+    found = [(p, p.relative_to(folder)) for folder in folders for p in Path(folder).glob("**/*" if deep else "*")]
+    images = (p for p, inside in found if not any(part.startswith(".") for part in inside.parts))
+    return sorted(p for p in images if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def find_good_images(data: str | Path, *, allow_empty: bool = False) -> DataFolder:
+    """`read_folder` for training. Raises `DataError` also where a category has no image, but with ``allow_empty``."""
+    found = read_folder(data)
+    if not allow_empty and (empty := [name for name, paths in found.categories.items() if not paths]):
+        expected = " ".join(["expected good images, directly or in train/good (MVTec layout).", *found.notes])
+        raise DataError(f"No image found for {', '.join(empty)} in '{data}': {expected}")
     return found
 
 
-def find_test_items(data: str | Path, *, allow_empty: bool = False) -> list[TestItem]:
-    """Test images of one category, with their masks where there are any.
-
-    Args:
-        allow_empty: give an empty list instead of an error where there is a ``test`` folder without images.
-
-    Raises:
-        DataError: if there is no ``test`` folder, it holds no image, or ``data`` holds several VisA categories.
-    """
-    root = existing_folder(data)
-    if (visa := find_visa(root)) is not None:
-        if len(visa.rows) > 1:
-            raise DataError(f"'{root}' holds several categories ({', '.join(visa.rows)}): give the folder of one.")
-        return _visa_items(next(iter(visa.rows.values())), root, allow_empty)
-    if not (root / "test").is_dir():
-        raise DataError(f"'{root}' has no 'test' folder: evaluation needs test/good and test/<defect> (MVTec layout).")
-    items = []
-    for folder in sorted(p for p in (root / "test").iterdir() if p.is_dir() and not p.name.startswith(".")):
-        for path in list_images(folder):
-            items.append(TestItem(path, folder.name, None if folder.name == "good" else _mask_of(root, path)))
-    if not items and not allow_empty:
-        raise DataError(f"'{root / 'test'}' holds no image: put images into test/good and test/<defect>.")
-    return items
+def find_test_items(data: str | Path) -> list[TestItem]:
+    """As `find_test_sets` of one category. Raises `DataError` also if ``data`` holds several."""
+    sets = find_test_sets(data)
+    if len(sets) > 1:
+        raise DataError(f"'{data}' holds several categories ({', '.join(sets)}): give the folder of one.")
+    return next(iter(sets.values()))
 
 
-def find_test_sets(data: str | Path, *, allow_empty: bool = False) -> dict[str, list[TestItem]]:
-    """Test images by category, of the folder of one category or of all; the key is the folder's name.
-
-    Raises:
-        DataError: as `find_test_items`.
-    """
-    root = existing_folder(data)
-    if (visa := find_visa(root)) is not None:
-        return {name: _visa_items(rows, root, allow_empty) for name, rows in visa.rows.items()}
-    inner = [] if (root / "test").is_dir() else [p for p in sorted(root.iterdir()) if (p / "test").is_dir()]
-    return {p.resolve().name: find_test_items(p, allow_empty=allow_empty) for p in inner or [root]}
+def find_test_sets(data: str | Path) -> dict[str, list[TestItem]]:
+    """Test images by category. Raises `DataError` as `read_folder`, or if there are none for a category, or at all."""
+    sets = read_folder(data).test
+    if not sets:
+        raise DataError(f"'{data}' has no 'test' folder: evaluation needs test/good and test/<defect> (MVTec layout).")
+    if empty := [name for name, items in sets.items() if not items]:
+        raise DataError(f"'{data}' holds no image to test {empty[0]} on: put some into test/good and test/<defect>.")
+    return sets
 
 
-def load_images(paths: list[Path], *, size: int, channels: int) -> Iterator[Tensor | Unreadable]:
-    """Decode one after the other, so that callers can show progress: ``(channels, size, size)`` tensors in
-    [-1, 1], or an `Unreadable` where a file could not be used."""
-    for views in load_views(paths, sizes=(size,), channels=channels):
-        yield views if isinstance(views, Unreadable) else views[0]
-
-
-def load_views(
-    paths: list[Path], *, sizes: tuple[int, ...], channels: int
-) -> Iterator[tuple[Tensor, ...] | Unreadable]:
-    """As `load_images`, each image decoded once and given at every size."""
-    for path in paths:
-        try:
-            picture = read_picture(path)
-            yield tuple(picture.tensor(size, channels) for size in sizes)
-        except ImageError as error:
-            yield Unreadable(path, str(error))
-
-
-def split_loaded(loaded: list[Tensor | Unreadable]) -> tuple[Tensor, list[Unreadable]]:
-    """What `load_images` gave, as one batch ``(N, C, H, W)`` and the list of unreadable files.
-
-    Raises:
-        DataError: if not a single image could be read.
-    """
-    unreadable = [item for item in loaded if isinstance(item, Unreadable)]
-    tensors = [item for item in loaded if isinstance(item, Tensor)]
-    if not tensors:
-        first = f" The first: {unreadable[0].reason}" if unreadable else ""
-        raise DataError(f"None of the {len(loaded)} images could be read.{first}")
-    return torch.stack(tensors), unreadable
-
-
-def split_views(loaded: list[tuple[Tensor, ...] | Unreadable]) -> tuple[list[Tensor], list[Unreadable]]:
-    """What `load_views` gave, as one batch per size and the list of unreadable files; raises as `split_loaded`."""
-    first, unreadable = split_loaded([item if isinstance(item, Unreadable) else item[0] for item in loaded])
-    views = [item for item in loaded if not isinstance(item, Unreadable)]
-    return [first, *(torch.stack([view[i] for view in views]) for i in range(1, len(views[0])))], unreadable
-
-
-def detect_channels(paths: list[Path], probe: int = 8) -> int:
-    """1 if the first few readable images are all gray, else 3."""
-    grays = []
-    for path in paths:
-        try:
-            grays.append(read_picture(path).is_gray)
-        except ImageError:
-            continue
-        if len(grays) == probe:
-            break
-    return 1 if grays and all(grays) else 3
-
-
-def existing_folder(data: str | Path) -> Path:
-    """``data`` as a path. Raises `DataError` if it is missing or a file."""
+def read_folder(data: str | Path) -> DataFolder:
+    """Both halves of a data set, from the folder of one category or of all; either may be missing. Raises `DataError`
+    if there is no such folder, or if it is VisA with a table that cannot be used."""
     root = Path(data)
     if not root.exists():
         raise DataError(f"There is no folder '{root}': check the path.")
     if not root.is_dir():
         raise DataError(f"'{root}' is a file: give the folder that holds the images.")
-    return root
-
-
-def _locate_good_images(root: Path) -> GoodImages:
     if (visa := find_visa(root)) is not None:
-        missing = f" ({len(visa.absent)} categories of its table have no folder)" if visa.absent else ""
-        return GoodImages(f"the VisA layout{missing}", visa.good())
-    if (root / "train" / "good").is_dir():
-        good = {root.resolve().name: list_images(root / "train" / "good")}
-        return GoodImages("an MVTec-layout category", good)
-    categories = {
-        p.name: list_images(p / "train" / "good") for p in sorted(root.iterdir()) if (p / "train" / "good").is_dir()
-    }
-    if categories:
-        return GoodImages("a folder of MVTec-layout categories", categories)
-    return GoodImages("a flat folder", {root.resolve().name: list_images(root)})
+        train, test, absent = visa
+        missing = f" ({len(absent)} categories of its table have no folder)" if absent else ""
+        items = {name: [TestItem(*row) for row in rows] for name, rows in test.items()}
+        return DataFolder(f"the VisA layout{missing}", train, items, absent=absent)
+    inner = {} if _is_category(root) else {p.name: p for p in _folders(root) if _is_category(p)}
+    categories = inner or {root.resolve().name: root}
+    good = {name: list_images(*folders, deep=True) for name, p in categories.items() if (folders := _good_folders(p))}
+    layout = "a folder of MVTec-layout categories" if inner else "an MVTec-layout category"
+    if not good:
+        layout, good = "a flat folder", {root.resolve().name: list_images(root)}
+    train = {name: _only_images(paths) for name, paths in good.items()}
+    left = {name: len(paths) - len(train[name]) for name, paths in good.items()}
+    notes = tuple(f"{name}: {count} masks and heat maps were left out." for name, count in left.items() if count)
+    test = {name: _test_items(p) for name, p in categories.items() if (p / "test").is_dir()}
+    used = {item.mask for items in test.values() for item in items}
+    masks = list_images(*(p / "ground_truth" for p in categories.values()), deep=True)
+    return DataFolder(layout, train, test, notes, strays=[mask for mask in masks if mask not in used])
 
 
-def _visa_items(rows: list[VisaRow], root: Path, allow_empty: bool) -> list[TestItem]:
-    items = [TestItem(r.image, "good" if r.is_normal else "anomaly", r.mask) for r in rows if not r.is_train]
-    if not items and not allow_empty:
-        raise DataError(f"The table of '{root}' lists no test image of {rows[0].category}: copy it from VisA again.")
+def _test_items(category: Path) -> list[TestItem]:
+    items = []
+    for folder in _folders(category / "test"):
+        defect = "good" if folder.name.lower() in GOOD else folder.name
+        marks = category / "ground_truth" / folder.name
+        # By the image that they mark, without its suffix or with it; of two, the one that is named as a mask wins.
+        every = sorted(list_images(marks, deep=True), key=lambda p: _MASK.search(p.stem) is not None)
+        masks = {} if defect == "good" else {p.relative_to(marks).with_name(_MASK.sub("", p.stem)): p for p in every}
+        for path in _only_images(list_images(folder, deep=True)):
+            place = path.relative_to(folder)
+            items.append(TestItem(path, defect, masks.get(place.with_suffix("")) or masks.get(place)))
     return items
 
 
-def _mask_of(root: Path, image: Path) -> Path | None:
-    folder = root / "ground_truth" / image.parent.name
-    names = (f"{image.stem}{tail}{suffix}" for tail in ("_mask", "") for suffix in SUFFIXES)
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+def _is_category(folder: Path) -> bool:
+    return bool(_good_folders(folder)) or (folder / "test").is_dir()
+
+
+def _good_folders(category: Path) -> list[Path]:
+    return [p for p in _folders(category / "train") if p.name.lower() in GOOD]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
+
+
+def _only_images(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if not _MASK.search(path.stem) and not is_heatmap(path)]

@@ -10,15 +10,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from fmcore.data.picture import resize_map
-from fmcore.detector.calibration import NormalRange
-from fmcore.mismatch.mismatch import HeatSettings
 
-_SUFFIX = "_heat.png"
-_KEY = "scale"
+_SUFFIX, _KEY = "_heat.png", "scale"
 
 
 def is_heatmap(path: Path) -> bool:
-    """Whether a file is a heat map that `HeatmapWriter` wrote: by its name and the scale stored in it."""
+    """Whether `HeatmapWriter` wrote the file: by its name and the scale stored in it."""
     if not path.name.endswith(_SUFFIX):
         return False
     try:
@@ -30,41 +27,29 @@ def is_heatmap(path: Path) -> bool:
 
 
 class HeatmapWriter:
-    """Writes heat maps into a folder, coloured on the scale of the model's normal range.
+    """Writes heat maps into an existing folder, coloured from 0 to ``scale``; None: the first map sets it."""
 
-    Args:
-        folder: existing folder.
-        normal_range: of the model's category; without one, the first map written sets the scale.
-        heat: the settings the maps were made with.
-    """
+    def __init__(self, folder: Path, scale: float | None = None):
+        from matplotlib import colormaps  # here, as only writing pictures needs it
 
-    def __init__(self, folder: Path, normal_range: NormalRange | None, heat: HeatSettings):
-        # Imported here: only writing pictures needs it.
-        from matplotlib import colormaps
-
-        self.folder = folder
-        self.scale = normal_range.scale(heat.exponent) if normal_range else None
+        self.folder, self.scale = folder, scale
         self.table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
     @property
     def legend(self) -> str:
-        """One sentence on how to read the files."""
-        return (
-            f"Colours of all heat maps run from 0 (black) to {self.scale:.4g} and above (pale yellow)."
-            if self.scale
-            else ""
-        )
+        """One sentence on how to read the files; empty before there is a scale."""
+        colours = "Colours of all heat maps run from 0 (black) to {:.4g} and above (pale yellow)."
+        return colours.format(self.scale) if self.scale else ""
 
     def write(self, name: str, heatmap: np.ndarray, *, height: int, width: int) -> Path:
         """``<folder>/<name>_heat.png`` at the image's own size; ``heatmap`` is ``(H, W)``, non-negative."""
-        if self.scale is None:
-            self.scale = float(heatmap.max()) or 1.0
+        self.scale = self.scale or float(heatmap.max()) or 1.0
         levels = np.clip(resize_map(heatmap, height=height, width=width) / self.scale * 255, 0, 255)
         path = self.folder / f"{name}{_SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
         info = PngInfo()
         info.add_text(_KEY, f"0 to {self.scale!r}")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{os.getpid()}.png")  # short, as the name may be as long as a name can be
         Image.fromarray(self.table[levels.round().astype(np.uint8)]).save(temporary, "PNG", pnginfo=info)
         os.replace(temporary, path)
         return path

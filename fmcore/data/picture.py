@@ -1,35 +1,55 @@
-"""The one image decoder: training, scoring, notebooks and the app all read files through it.
-
-Policy, the same everywhere: the first frame; EXIF orientation applied; 16-bit gray scaled by its type;
-transparency composited on white; then gray or RGB. The model sees the whole picture resized to a square
-(antialiased, aspect ratio not kept), and maps are resized back to the original width and height.
-"""
+"""A picture in memory, from whatever holds one; training, scoring, notebooks and the app all begin here."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from fmcore.data.decoder import MAX_PIXELS, check_size, decode, decode_levels, image_errors, open_image, scaled
+from fmcore.data.decoder import SUFFIXES as SUFFIXES  # for callers
 from fmcore.errors import ImageError
 
-MAX_PIXELS = 25_000_000
 MOST_LABELS = 31  # a mask with no larger value holds labels; anything that is meant to be seen is brighter
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded file: ``pixels`` is ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where
-    the file held 16-bit gray."""
+    """``pixels`` is ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] for more than 8 bits.
+
+    A large file is reduced when it is read; ``size_in_file`` is the height and width that it had, for maps to come
+    back at. `Picture.of` checks what it is given, the constructor does not.
+    """
 
     pixels: np.ndarray
+    size_in_file: tuple[int, int] = ()
+
+    def __post_init__(self) -> None:
+        if not self.size_in_file:
+            object.__setattr__(self, "size_in_file", self.pixels.shape[:2])
+
+    @classmethod
+    def of(cls, source: Any, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """From a path, a PIL image, or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA of
+        uint8, uint16 (of 65535), bool, or floats in [0, 1]. Raises `ImageError` for anything else."""
+        if isinstance(source, Picture):
+            return source
+        if isinstance(source, str | Path):
+            return read_picture(source, max_pixels=max_pixels)
+        if isinstance(source, Image.Image):
+            with image_errors("image"):
+                check_size(source, "image", max_pixels)
+                source.load()  # whole, as a reduced decoding would change the caller's image
+                return cls(*decode(source, "image"))
+        if isinstance(source, np.ndarray):
+            return cls(_from_array(source))
+        raise ImageError(f"A {type(source).__name__} is no picture: give a path, a PIL image or a NumPy array.")
 
     @property
     def height(self) -> int:
@@ -45,89 +65,61 @@ class Picture:
         p = self.pixels
         return p.ndim == 2 or bool((p[..., 0] == p[..., 1]).all() and (p[..., 0] == p[..., 2]).all())
 
-    def tensor(self, size: int, channels: int) -> Tensor:
-        """What a model sees: ``(channels, size, size)`` float32 in [-1, 1]; ``channels`` is 1 or 3."""
-        picture = Image.fromarray(self.pixels)
-        if channels == 1 and picture.mode == "RGB":
-            picture = picture.convert("L")
-        resized = np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC), dtype=np.float32)
-        scale = 127.5 if self.pixels.dtype == np.uint8 else 0.5
-        values = np.clip(resized / scale - 1, -1, 1)  # bicubic overshoots where pixels are float
-        if values.ndim == 2:
-            values = np.repeat(values[..., None], channels, axis=2)
-        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    def resized(self, height: int, width: int, channels: int) -> Tensor:
+        """``(channels, height, width)`` float32 in [-1, 1], by antialiased bicubic interpolation of the whole picture,
+        whatever its aspect ratio; ``channels`` is 1 (of RGB: the luma) or 3."""
+        pixels, full = self.pixels, 255 if self.pixels.dtype == np.uint8 else 1
+        if channels == 1 and pixels.ndim == 3:
+            pixels = pixels @ _LUMA
+        planes = [Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(pixels), 2, 0)]
+        parts = [np.asarray(p.resize((width, height), Image.Resampling.BICUBIC), np.float32) for p in planes]
+        values = np.clip(np.stack(parts) / (full / 2) - 1, -1, 1)  # bicubic overshoots
+        return torch.from_numpy(values).expand(channels, -1, -1).contiguous()
 
     def rgb(self, max_side: int | None = None) -> np.ndarray:
         """For a screen: ``(H, W, 3)`` uint8, its longer side reduced to ``max_side`` if it is longer."""
-        pixels = self.pixels
-        if pixels.dtype != np.uint8:
-            pixels = np.round(pixels * 255).astype(np.uint8)
-        picture = Image.fromarray(pixels).convert("RGB")
+        picture = Image.fromarray(_as_bytes(self.pixels)).convert("RGB")
         if max_side is not None and max(picture.size) > max_side:
             picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
         return np.asarray(picture)
 
 
-def read_picture(path: str | Path) -> Picture:
-    """Decode an image file.
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Decode an image file of at most ``max_pixels``; an app that takes uploads sets a lower limit.
 
-    Raises:
-        ImageError: if it is missing, empty, no image, of an unsupported format, damaged or truncated, or
-            larger than `MAX_PIXELS`; the size is checked before any pixel is decoded.
+    Raises `ImageError` if it is missing, empty, no image of a known kind, damaged, cut off or too large, which is
+    known before any pixel is decoded.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ImageError(f"'{path.name}' is not a file: give the path of an image.")
-    if path.stat().st_size == 0:
-        raise ImageError(f"'{path.name}' is empty (0 bytes): export or upload it again.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is stricter
-            with Image.open(path, formats=FORMATS) as opened:
-                _check_size(path, opened.size)
-                opened.load()
-                return Picture(_to_pixels(path, ImageOps.exif_transpose(opened)))
-    except Image.DecompressionBombError:
-        raise ImageError(_too_large(path, "over 178 megapixels")) from None
-    except UnidentifiedImageError:
-        raise ImageError(f"'{path.name}' is not an image of a known kind ({', '.join(FORMATS)}).") from None
-    except ImageError:
-        raise
-    # Pillow's decoders raise many types on damaged data (OSError, SyntaxError, struct.error, ...).
-    except Exception as error:
-        raise ImageError(f"'{path.name}' is damaged or cut off ({error}): export or upload it again.") from None
+    with open_image(path, max_pixels) as image:
+        return Picture(*decode(image, Path(path).name))
 
 
-def read_mask(path: str | Path, *, height: int, width: int) -> np.ndarray:
-    """A ground-truth mask as ``(height, width)`` bool, resized by nearest neighbour after it was made binary.
+def read_mask(path: str | Path, *, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """A ground-truth mask as bool, at its own size or resized to ``(height, width)`` by nearest neighbour after it was
+    made binary.
 
     Marked are the pixels brighter than half of the file's full scale (255, or 65535 for 16 bits; the brightest
     channel of a colour file). A file whose largest value is at most `MOST_LABELS` holds labels instead: 0 and 1,
     or the number of the kind of defect, as in VisA; there every pixel that is not 0 is marked.
 
-    Raises:
-        ImageError: as `read_picture`, or if no pixel is marked, in the file or after the resize.
+    Raises `ImageError` as `read_picture`, or if no pixel is marked, in the file or after the resize.
     """
-    name, picture = Path(path).name, read_picture(path)
-    values = picture.pixels if picture.pixels.ndim == 2 else picture.pixels.max(axis=2)
-    full = 255 if values.dtype == np.uint8 else 65535
-    if values.dtype != np.uint8:
-        values = np.round(values * full)
-    largest = int(values.max())
+    with open_image(path) as image:
+        values = decode_levels(image, name := Path(path).name)
+    full, unit = (255, 1) if values.dtype == np.uint8 else (65535, 65535)
+    largest = round(float(values.max()) * unit)
     if largest == 0:
-        raise ImageError(f"The mask '{name}' is empty, all its pixels are black: mark the defect, or remove the file.")
-    marked = values > (0 if largest <= MOST_LABELS else full / 2)
+        raise ImageError(f"The mask {name!r} is empty, all its pixels are black: mark the defect, or remove the file.")
+    marked = values > (0 if largest <= MOST_LABELS else full / unit / 2)
     if not marked.any():
-        raise ImageError(
-            f"The mask '{name}' marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}."
-        )
-    resized = Image.fromarray(marked.astype(np.uint8) * 255).resize((width, height), Image.Resampling.NEAREST)
-    mask = np.asarray(resized) > 127
+        said = f"marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}"
+        raise ImageError(f"The mask {name!r} {said}.")
+    if height is None or width is None:
+        return marked
+    mask = np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST))
     if not mask.any():
-        raise ImageError(
-            f"The mask '{name}' marks {int(marked.sum())} of {marked.size} pixels, and none of them is left at "
-            f"{width} x {height}: use a larger size, or remove the file."
-        )
+        left = f"{int(marked.sum())} of {marked.size} pixels, and none of them is left at {width} x {height}"
+        raise ImageError(f"The mask {name!r} marks {left}: use a larger size, or remove the file.")
     return mask
 
 
@@ -137,32 +129,22 @@ def resize_map(values: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(_too_large(path, f"{width} x {height} pixels"))
+def _from_array(array: np.ndarray) -> np.ndarray:
+    """Pixels as `Picture` states them."""
+    shape, kind = array.shape, array.dtype
+    if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
+        raise ImageError(f"An array of shape {shape} is no picture: give (H, W), (H, W, 3) or (H, W, 4).")
+    full = {"u1": 255, "u2": 65535, "b1": 1}.get(f"{kind.kind}{kind.itemsize}", 1 if kind.kind == "f" else 0)
+    if not full:
+        raise ImageError(f"An array of {kind} is no picture: give uint8, uint16, bool, or floats in [0, 1].")
+    values = array[..., 0] if shape[2:] == (1,) else array
+    if full == 255 and shape[2:] != (4,):
+        return np.ascontiguousarray(values)
+    values = scaled(values, full, "array")
+    if shape[2:] == (4,):
+        values = values[..., :3] * values[..., 3:] + (1 - values[..., 3:])  # on white
+    return _as_bytes(values) if full == 255 or kind.kind == "b" else values
 
 
-def _too_large(path: Path, how: str) -> str:
-    return f"'{path.name}' is too large ({how}): resize it to at most {MAX_PIXELS // 10**6} megapixels."
-
-
-def _to_pixels(path: Path, picture: Image.Image) -> np.ndarray:
-    mode = picture.mode
-    if mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.float32) / 65535
-    if mode == "I":  # 32-bit integers: only the 16-bit range has a defined full scale
-        values = np.asarray(picture)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"'{path.name}' holds 32-bit integers beyond 16 bits: save it as 8- or 16-bit.")
-        return values.astype(np.float32) / 65535
-    if mode == "F":
-        values = np.asarray(picture)
-        if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
-            raise ImageError(f"'{path.name}' holds floats outside [0, 1]: save it as 8- or 16-bit.")
-        return values.astype(np.float32)
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        mode = "L" if mode in ("LA", "La") else "RGB"
-    return np.asarray(picture.convert("L" if mode in ("1", "L") else "RGB"))
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else np.round(pixels * 255).astype(np.uint8)

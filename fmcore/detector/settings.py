@@ -1,123 +1,74 @@
-"""The settings of a fit; their defaults are the recipe we recommend."""
+"""What to fit and how: one object, whose parts stand where they are used."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from fmcore.detector.held_out import fewest_held_out, fewest_images, least_rate
 from fmcore.errors import SettingsError
-from fmcore.fields.source import SourceKind
-from fmcore.mismatch.mismatch import TILES, HeatSettings, PathSettings, recommended_exponent
+from fmcore.fields import FIELDS
+from fmcore.fields.field import Field as FieldPart
+from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.registry import options_of
 from fmcore.settings import Settings
-from fmcore.training.loop import MOST_STEPS
+from fmcore.training.settings import TrainSettings
+from fmcore.views import VIEWS, View
+from fmcore.views.encoders import DEFAULT
 
-LEAST_GAIN = 0.01  # of a network's start
-MOST_CALIBRATED = 60  # held-out images scored where the threshold does not need more
-USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not worth suggesting
-Width = Annotated[int, Field(ge=8, le=2048)]
-
-
-def recommended_paths(field: str, **given: Any) -> PathSettings:
-    """The paths we recommend for a model, some replaced: with structure, and for a unet with Gaussian tiles.
-
-    Raises:
-        SettingsError: for tiles beside a gaussian, which has none.
-    """
-    if field == "gaussian" and given.get("tiles"):
-        raise SettingsError(
-            f"Setting 'tiles' = {given['tiles']} is not usable: tiles stand beside a unet, not a gaussian."
-        )
-    return PathSettings.recommended(**({"tiles": TILES} if field == "unet" else {}) | given)
-
-
-def recommended_heat(size: int, paths: PathSettings, **given: Any) -> HeatSettings:
-    """The heat map we recommend for a model of ``size`` pixels that is compared along ``paths``, some settings
-    replaced."""
-    return HeatSettings.for_size(size, **{"exponent": recommended_exponent(paths)} | given)
+PIXELS = "none"  # --encoder none
+PATHS = 4  # K of fields without an exact mean
 
 
 class FitSettings(Settings):
-    """What to fit, and how long. Defaults are the recipe we recommend for unknown data."""
+    """A fit. The groups ``view``, ``options``, ``paths`` and ``heat`` hold only what was given: everything else has its
+    default where it is used."""
 
-    field: Literal["gaussian", "unet"] = "unet"
-    size: int = Field(128, ge=32, le=256, description="pixels per side that the model sees")
-    minutes: float = Field(20.0, gt=0, le=100_000, description="training time of a unet")
-    passes: float = Field(
-        450.0, gt=0, description="most passes of a unet over its training images, however many minutes are left"
-    )
-    steps: int | None = Field(
-        None, ge=1, le=MOST_STEPS, description="training steps of a unet, instead of minutes and passes"
-    )
-    start: Literal["gaussian", "none"] = Field("gaussian", description="none: predict v, as the paper does")
-    time_power: float = Field(2.0, ge=0, le=8, description="t is drawn with density t^power; the paper: 0")
-    source: Literal["auto", "white", "natural"] = Field(
-        "auto", description="noise at t = 0; auto is natural for a unet, white for a gaussian (the paper: white)"
-    )
-    defects: float = Field(
-        0.5, ge=0, le=1, description="share of training images shown with a synthetic defect; the paper: 0"
-    )
-    components: int = Field(100, ge=0, le=500, description="most principal components per Gaussian field")
-    least_gain: float | None = Field(
-        None, ge=0, lt=1, description="least share of the rest a component must explain in held-out images"
-    )
-    widths: tuple[Width, ...] = Field((64, 128, 192), min_length=1, max_length=6, description="channels per unet level")
-    batch: int = Field(16, ge=1, le=4096)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 where it is fast")
-    save_every: int = Field(200, ge=1, description="training steps between checkpoints")
-    seed: int = Field(0, ge=0, lt=2**31)
+    field: str = Field("gaussian", description="gaussian: closed form, seconds; unet: learned on top, minutes")
+    encoder: str = Field(DEFAULT, description=f"pretrained encoder ({DEFAULT}, a Hub id or a folder); none: pixels")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of all randomness")
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
-    calibration_images: int | None = Field(
-        None, ge=1, description="most held-out images scored per category (default: 60, or what the threshold needs)"
-    )
-    paths: PathSettings = Field(default_factory=lambda before: recommended_paths(before["field"]))
-    heat: HeatSettings = Field(default_factory=lambda before: recommended_heat(before["size"], before["paths"]))
-
-    @field_validator("widths")
-    @classmethod
-    def _split_into_heads(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width > 128 and width % 64 for width in widths):
-            raise ValueError("A width above 128 must be a multiple of 64")
-        return widths
+    view: dict[str, Any] = Field({}, description="options of the view")
+    options: dict[str, Any] = Field({}, description="options of the field")
+    paths: dict[str, Any] = Field({}, description="path settings other than the view's own")
+    heat: dict[str, Any] = Field({}, description="heat-map settings other than the view's own")
+    training: TrainSettings = TrainSettings()
 
     @property
-    def least_share(self) -> float:
-        """``least_gain``, or what is best where none is given.
-
-        A field that is used alone profits from all components. A network is trained on what its field leaves of the
-        training images, and every component takes more from those than from a new image, so it starts from the
-        leading few.
-        """
-        return self.least_gain if self.least_gain is not None else LEAST_GAIN if self.field == "unet" else 0.0
+    def view_class(self) -> type[View]:
+        """Pixels, an encoder, or another registered view that ``view`` names as its ``kind``."""
+        return VIEWS[self.view.get("kind", "pixels" if self.encoder == PIXELS else "encoder")]
 
     @property
-    def most_calibrated(self) -> int:
-        """``calibration_images``, or where none is given what is enough for a threshold."""
-        return self.calibration_images or max(MOST_CALIBRATED, fewest_held_out(self.false_alarm_rate))
+    def field_class(self) -> type[FieldPart]:
+        """``gaussian`` is the closed form that suits the view; any other registered field goes by its own name."""
+        return FIELDS[self.view_class.closed_form if self.field == "gaussian" else self.field]
 
-    def why_no_threshold(self, count: int) -> str:
-        """What keeps ``count`` good images of a category from giving a threshold, in a sentence; "" if nothing does.
+    def view_options(self) -> dict[str, Any]:
+        """Options for `View.fit`, checked. Raises `SettingsError`."""
+        given = {k: v for k, v in self.view.items() if k != "kind"}
+        kind = options_of(self.view_class)
+        if "encoder" in kind.model_fields:
+            given = {"encoder": self.encoder} | given
+        return dict(kind.parse(**given))
 
-        Known before a long training, so told before it.
-        """
-        rate = self.false_alarm_rate
-        least = least_rate(self.field, count)
-        enough = f"; they are enough for false_alarm_rate {least:g}" if least and least <= USEFUL_RATE else ""
-        # Scores first: what is advised for too few images holds only where enough of them are scored.
-        for what, given, needed, advice in (
-            (f"calibration_images {self.most_calibrated}", self.most_calibrated, fewest_held_out(rate), ""),
-            (f"{count} good images", count, fewest_images(self.field, rate), enough),
-        ):
-            if given < needed:
-                return (
-                    f"{what} will give no threshold, so no verdicts: a false-alarm rate of {rate:.0%} takes "
-                    f"{needed}{advice}."
-                )
-        return ""
+    def field_options(self) -> dict[str, Any]:
+        """Options for `Field.fit`, checked. Raises `SettingsError`."""
+        return dict(options_of(self.field_class).parse(**self.options))
 
-    @property
-    def noise_source(self) -> SourceKind:
-        """The source meant by ``auto``."""
-        return self.source if self.source != "auto" else "natural" if self.field == "unet" else "white"
+    def path_settings(self, exact: bool) -> PathSettings:
+        """Those of the model; ``exact``: whether its field has an exact mean over noise."""
+        return PathSettings.parse(**{"paths": self.view_class.paths if exact else PATHS} | self.paths)
+
+    def heat_settings(self, view: View, paths: PathSettings) -> HeatSettings:
+        """Those of the model; with an exact mean the aggregator has nothing left to choose."""
+        own = {"smoothing": view.smoothing} | ({"aggregator": "mean"} if paths.paths == 0 else {})
+        return HeatSettings.parse(**own | self.heat)
+
+    def checked(self) -> FitSettings:
+        """Itself, after every group was checked: before work starts, not in the middle. Raises `SettingsError`."""
+        self.view_options(), self.field_options()
+        HeatSettings.parse(**self.heat)
+        if self.path_settings(exact=True).paths == 0 and self.field_class.trained and "paths" in self.paths:
+            raise SettingsError(f"Setting 'paths' = 0 is not usable: a {self.field} has no exact mean over noise.")
+        return self

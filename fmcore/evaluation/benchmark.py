@@ -1,84 +1,92 @@
-"""The benchmark: several methods on several categories and seeds, with one budget, each with settings chosen alike.
+"""The benchmark: methods on categories and seeds, one budget for all; nothing is chosen on test images.
 
-For each category and seed the good training images are split; every method is fitted to the larger part, its setting
-and blur are chosen on the smaller part with synthetic defects (`fmcore.evaluation.baselines.selection`), and only then are the
-test images scored. A network that was trained on synthetic defects can't be judged by them and keeps the recommended
-setting and blur, as do fields with tiles beside them, which see finer images. One JSON file per (category, method,
-seed) is written atomically; a run that was stopped goes on with what is missing.
+Methods are named ``<detector>:<basis>``, where the basis is a velocity field (`FIELDS`) or what a view gives (`VIEWS`).
+Each is fitted to all good training images of a category and then scores its test images. All maps are smoothed as the
+model's own are, and a rival may call a field as often as the mismatch does (where that is exact, as often as with 4
+draws). One JSON file per (category, method, seed) is written atomically; a run that was stopped goes on with what is
+missing.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from pydantic import Field
 
-from fmcore.data.folders import TestItem, detect_channels, find_good_images, find_test_sets, load_views, split_views
-from fmcore.data.picture import read_mask, read_picture, resize_map
-from fmcore.data.synthetic_defects import SyntheticDefects, paste_defects
-from fmcore.detector.model import current_versions
-from fmcore.detector.tiles import recommended_sizes, view_sizes
-from fmcore.errors import DataError, ImageError, ModelError
-from fmcore.evaluation.baselines.detector import Detector
-from fmcore.evaluation.baselines.methods import (
-    BuildRecord,
-    MethodSettings,
-    Workshop,
-    check_methods,
-    has_tiles,
-    keeps_recommended,
-)
-from fmcore.evaluation.baselines.selection import Choice, SettingsTable, best, criterion, measure_settings, split_images
-from fmcore.evaluation.benchmark_results import read_result, result_path, write_result
-from fmcore.evaluation.detection import DetectionMetrics
-from fmcore.mismatch.mismatch import HeatSettings, image_score, smooth
+from fmcore.data.folders import TestItem, find_good_images, find_test_sets
+from fmcore.data.picture import Picture
+from fmcore.detector.features import Features
+from fmcore.detector.fit import fit
+from fmcore.detector.loading import load_model
+from fmcore.detector.model import Model
+from fmcore.detector.saving import FILE, current_versions, save_model
+from fmcore.detector.settings import PIXELS, FitSettings
+from fmcore.errors import DataError, ModelError
+from fmcore.evaluation import baselines
+from fmcore.evaluation.benchmark_table import read_result, result_path
+from fmcore.evaluation.evaluate import measure
+from fmcore.mismatch import Mismatch, mismatch_steps, smooth
+from fmcore.registry import Registry
 from fmcore.settings import Settings
+from fmcore.training.checkpoint import write_atomically
+from fmcore.views.encoders import DEFAULT
 
-QUICK = (
-    "mismatch:gaussian",
-    "mismatch:patch",
-    "reconstruction:gaussian",
-    "one-step:gaussian",
-    "time-reversed:gaussian",
-    "mahalanobis",
-    "pixel-gaussian",
-    "nearest",
-    "autoencoder-mse",
-    "autoencoder-ssim",
-    "tccm",
-    "wt-flow",
-)
-FEWEST = 6  # good images of a category: four to fit, two to choose settings on
+# View and field of each name; "gaussian" is the closed form that suits the view.
+FIELDS = {
+    "place-gaussian": ("encoder", "gaussian"),
+    "unet": ("encoder", "unet"),
+    "pixel-gaussian": ("pixels", "gaussian"),
+    "pixel-unet": ("pixels", "unet"),
+}
+VIEWS = {"encoder": "place-gaussian", "pixels": "pixel-gaussian"}  # whose model lends its view
+ON_FIELD = ("mismatch", "one-step", "reconstruction", "time-reversed")
+CLOSED = {
+    "mahalanobis": baselines.fit_mahalanobis,
+    "place-mahalanobis": baselines.fit_place_mahalanobis,
+    "nearest": baselines.fit_nearest,
+    "nearest-patch": baselines.fit_nearest_patch,
+}
+TRAINED = {"autoencoder": baselines.train_autoencoder, "tccm": baselines.train_tccm}
+METHODS = Registry("method")
+METHODS.kinds = {f"{kind}:{basis}": (kind, basis) for basis in FIELDS for kind in ON_FIELD}
+METHODS.kinds |= {f"{kind}:{basis}": (kind, basis) for basis in VIEWS for kind in (*CLOSED, *TRAINED)}
+QUICK = tuple(name for name in METHODS.kinds if "unet" not in name)
 
 
 class BenchmarkSettings(Settings):
-    """One budget for all methods."""
+    """One budget for all methods; all other settings are fixed per method."""
 
-    methods: tuple[str, ...] = Field(
-        QUICK, min_length=1, description="names, see `fmcore.evaluation.baselines.methods`"
-    )
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="each with its own split, noise and training")
-    size: int = Field(64, ge=32, le=256, description="pixels per side that every method sees")
+    methods: tuple[str, ...] = Field(QUICK, min_length=1, description="names with commas: <detector>:<field or view>")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="with commas; each has its own noise and training")
     minutes: float = Field(3.0, gt=0, le=100_000, description="training time of each network")
     steps: int | None = Field(None, ge=1, description="training steps of each network, instead of minutes")
-    paths: int = Field(4, ge=1, le=64, description="K, noise draws per image")
-    times: int = Field(12, ge=1, le=100, description="T; a detector on a field calls it K T times per image")
-    patch: int = Field(8, ge=1, le=64, description="side of Gaussian patches; mixture patches: half")
-    held_out: float = Field(0.2, gt=0, lt=1, description="share of good images on which settings are chosen")
-    choosing_images: int = Field(30, ge=2, le=1000, description="most held-out images that settings are chosen on")
-    synthetic: int = Field(5, ge=1, le=100, description="synthetic defects per image of these")
-    smoothings: tuple[float, ...] = Field((0.0, 1 / 64, 2 / 64, 3 / 64), min_length=1, description="in image widths")
+    encoder: str = Field(DEFAULT, description="pretrained encoder of the methods on feature maps")
+    places: int = Field(1024, ge=16, le=4096, description="cells of the grid of these, about")
+    size: int = Field(128, ge=32, le=256, description="pixels per side of the methods on pixels")
     pixel_size: int = Field(256, ge=16, le=1024, description="masks and maps are compared at this width and height")
     bootstrap: int = Field(1000, ge=0, le=100_000, description="draws for the 95 % intervals; 0: none")
 
+    def fits(self, seed: int) -> dict[str, FitSettings]:
+        """The settings of the fit of each of `FIELDS`."""
+        shared = {"seed": seed, "training": {"minutes": self.minutes, "steps": self.steps, "seed": seed}}
+        of_view = {
+            "encoder": {"encoder": self.encoder, "view": {"places": self.places}},
+            "pixels": {"encoder": PIXELS, "view": {"size": self.size}},
+        }
+        return {
+            name: FitSettings.parse(field=field, **of_view[view], **shared) for name, (view, field) in FIELDS.items()
+        }
 
-@dataclass(frozen=True)
-class Category:
+
+class Category(NamedTuple):
     """Good training images and labelled test images of one category."""
 
     name: str
@@ -86,10 +94,8 @@ class Category:
     items: list[TestItem]
 
 
-@dataclass(frozen=True)
-class BenchmarkRecord:
-    """Progress of one (category, method, seed); its last record carries the result, and says whether that was
-    found finished."""
+class BenchmarkRecord(NamedTuple):
+    """Progress of one (category, method, seed); its last record carries the result."""
 
     category: str
     method: str
@@ -98,170 +104,107 @@ class BenchmarkRecord:
     done: int
     total: int
     result: dict | None = None
-    found: bool = False
 
 
 def find_categories(data: list[Path]) -> list[Category]:
-    """Categories with test images, MVTec or VisA layout, below each folder of ``data``.
-
-    Raises:
-        DataError: if a folder holds none, a category has too few good images, or a name occurs twice.
-    """
+    """Categories with test images below each folder of ``data``; raises `DataError` where there are none, or a name
+    occurs twice."""
     found: dict[str, Category] = {}
     for root in data:
         tests = find_test_sets(root)
         for name, good in find_good_images(root).categories.items():
             if name in found:
                 raise DataError(f"Category '{name}' occurs twice: give each once.")
-            if len(good) < FEWEST:
-                raise DataError(f"Category '{name}' has {len(good)} good image(s): the benchmark needs {FEWEST}.")
             found[name] = Category(name, good, tests[name])
     return list(found.values())
 
 
-def benchmark(categories: list[Category], settings: BenchmarkSettings, folder: str | Path) -> Iterator[BenchmarkRecord]:
+def benchmark(
+    categories: list[Category], settings: BenchmarkSettings, folder: str | Path, *, device: str = "cpu"
+) -> Iterator[BenchmarkRecord]:
     """Run what is missing in ``folder``; yields progress and every result, also those found finished.
 
     Raises:
-        SettingsError: for an unknown method. DataError: if ``folder`` holds results of other settings, or no image
-            of a category could be read. TrainingError: if a training fails.
+        SettingsError: for an unknown method. DataError: if ``folder`` holds results of other settings, or no test
+            image of a category could be read. And what `fit` raises.
     """
-    check_methods(settings.methods)
-    folder = Path(folder)
-    shared = _shared(settings)
+    for method in settings.methods:
+        METHODS[method]  # refuses what it does not know, before the work
+    folder, jobs = Path(folder), list(itertools.product(settings.seeds, settings.methods))
+    recipes = {name: recipe.model_dump(mode="json") for name, recipe in settings.fits(0).items()}
+    shared = settings.model_dump(mode="json", exclude={"methods", "seeds"}) | {"recipes": recipes}
     for category in categories:
-        for seed in settings.seeds:
-            bench = None
-            for method in settings.methods:
-                path = result_path(folder, category.name, method, seed)
-                if path.is_file():
-                    result = read_result(path, shared)
-                    yield BenchmarkRecord(category.name, method, seed, "finished", 1, 1, result, found=True)
-                    continue
-                if bench is None:
-                    yield BenchmarkRecord(category.name, method, seed, "reading", 0, 1)
-                    bench = _Bench(category, settings, seed, folder / "models" / f"{category.name}-seed{seed}")
-                for record in bench.run(method):
-                    if isinstance(record, dict):
-                        write_result(path, record | {"settings": shared})
-                        yield BenchmarkRecord(category.name, method, seed, "finished", 1, 1, record)
-                    else:
-                        yield BenchmarkRecord(category.name, method, seed, record.stage, record.done, record.total)
+        for seed, method in jobs:
+            about, path = (category.name, method, seed), result_path(folder, category.name, method, seed)
+            if not path.is_file():
+                models = folder / "models" / f"{category.name}-seed{seed}"
+                for built in build(method, category.name, category.good, settings.fits(seed), models, device):
+                    if not isinstance(built, Built):
+                        yield BenchmarkRecord(*about, *built)
+                for record in measure(category.items, built.heatmap, settings.pixel_size, settings.bootstrap, seed):
+                    yield BenchmarkRecord(*about, "testing", record.done, record.total)
+                result = {"category": category.name, "method": method, "seed": seed, **record.result}
+                result |= {"n_train": built.n_train, "fit_seconds": built.fit_seconds}
+                text = json.dumps(result | {"settings": shared, "versions": current_versions()}, indent=1)
+                write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
+            yield BenchmarkRecord(*about, "finished", 1, 1, read_result(path, shared))
 
 
-class _Bench:
-    """Images, split and synthetic defects of one category and seed, and the methods run on them."""
+class Built(NamedTuple):
+    """A fitted method: ``heatmap(picture)`` is its smoothed map ``(h, w)``; from ``n_train`` good images."""
 
-    def __init__(self, category: Category, settings: BenchmarkSettings, seed: int, folder: Path):
-        self.category, self.settings, self.seed = category, settings, seed
-        self.channels = detect_channels(category.good)
-        sizes = recommended_sizes(settings.size, tiles=any(map(has_tiles, settings.methods)))
-        views, self.unreadable = split_views(list(load_views(category.good, sizes=sizes, channels=self.channels)))
-        images = views[0]
-        if len(images) < FEWEST:
-            raise DataError(f"Only {len(images)} good images of '{category.name}' could be read: add good images.")
-        train, held = split_images(images, settings.held_out, seed)
-        self.held = held[: settings.choosing_images]
-        self.defects: SyntheticDefects = paste_defects(self.held, per_image=settings.synthetic, seed=seed)
-        shared = settings.model_dump(include=set(MethodSettings.model_fields))
-        self.workshop = Workshop(
-            category.name,
-            train,
-            self.held,
-            MethodSettings.parse(**{**shared, "seed": seed}),
-            folder,
-            split_images(views[-1], settings.held_out, seed)[0] if len(views) > 1 else None,
-        )
+    heatmap: Callable[[Picture], np.ndarray]
+    n_train: int
+    fit_seconds: float
 
-    def run(self, method: str) -> Iterator[BuildRecord | dict]:
-        """Progress, and last the result."""
-        detector = None
-        for record in self.workshop.build(method):
-            if isinstance(record, Detector):
-                detector = record
-            else:
-                yield record
-        table, total = {}, len(self.held) + len(self.defects.images)
-        if detector.default is not None and keeps_recommended(method):
-            size, blurs = self.settings.size, self.settings.smoothings
-            wanted = HeatSettings.for_size(size).smoothing / size
-            chosen = (detector.default, min(blurs, key=lambda blur: abs(blur - wanted)))
+
+def build(
+    method: str, category: str, good: list[Path], fits: dict[str, FitSettings], folder: Path, device: str
+) -> Iterator[tuple[str, int, int] | Built]:
+    """Progress ``(stage, done, total)``, last the method; raises as `fit` and the detectors do.
+
+    The model of each of `FIELDS` is fitted once, by the settings of that name in ``fits``, and kept in ``folder``.
+    """
+    kind, basis = METHODS[method]
+    name = VIEWS.get(basis, basis)
+    model = yield from _model(name, category, good, fits[name], folder / name, device)
+    view, about, seed = model.view(), model.info.training, fits[name].seed
+    smoothing, started = model.info.heat.smoothing, time.perf_counter()
+    if basis in FIELDS:
+        detector = _on_field(kind, model, seed)
+        smoothing *= kind != "mismatch"  # which is smoothed time by time
+    else:
+        images = torch.stack(list(Features(good, view).read()))
+        if kind in CLOSED:
+            detector = CLOSED[kind](images)
         else:
-            for item in measure_settings(detector, self.held, self.defects, self.settings.smoothings, self.seed):
-                if isinstance(item, int):
-                    yield BuildRecord("choosing settings", item, total)
-                else:
-                    table = item.figures()
-            chosen = best(table)
-        yield from self._test(method, detector, table, chosen)
-
-    def _test(
-        self, method: str, detector: Detector, synthetic: dict[Choice, dict], chosen: Choice
-    ) -> Iterator[BuildRecord | dict]:
-        s, size = self.settings, self.settings.pixel_size
-        metrics, table = DetectionMetrics(), SettingsTable(s.smoothings, seed=self.seed)
-        unreadable, masked, spent, files = [], 0, 0.0, []
-        for done, item in enumerate(self.category.items, start=1):
-            try:
-                picture = read_picture(item.path)
-                views = [picture.tensor(side, self.channels) for side in view_sizes(s.size, detector.view)]
-                mask = read_mask(item.mask, height=size, width=size) if item.mask else None
-                started = time.perf_counter()
-                maps = detector.maps(*views)
-                spent += time.perf_counter() - started
-                heatmap = smooth(maps[chosen[0]], chosen[1] * s.size)
-                if not np.isfinite(heatmap).all():
-                    raise ModelError(f"'{method}' gives numbers that are not finite for '{item.path.name}'.")
-                files.append("/".join(item.path.parts[-2:]))
-                metrics.add_score(image_score(heatmap), defective=not item.is_good)
-                if item.is_good or mask is not None:
-                    masked += mask is not None
-                    metrics.add_map(resize_map(heatmap, height=size, width=size), mask)
-                table.add(maps, defective=not item.is_good, mask=_reduced(mask, s.size))
-            except ImageError as error:
-                unreadable.append({"file": str(item.path), "reason": str(error)})
-            yield BuildRecord("testing", done, len(self.category.items))
-        if not metrics.scores:
-            raise DataError(f"None of the {len(self.category.items)} test images of '{self.category.name}' is usable.")
-        test = table.figures()
-        hindsight = best(test)
-        yield {
-            "category": self.category.name,
-            "method": method,
-            "seed": self.seed,
-            **metrics.figures(s.bootstrap, self.seed),
-            "chosen": _named(chosen, synthetic, test),
-            "hindsight": _named(hindsight, synthetic, test),
-            "cost_of_choice": criterion(test[hindsight]) - criterion(test[chosen]),
-            "n_train": len(self.workshop.train),
-            "n_held_out": len(self.held),
-            "n_good": metrics.defective.count(False),
-            "n_defective": metrics.defective.count(True),
-            "n_masks": masked,
-            "fit_seconds": self.workshop.seconds,
-            "seconds_per_image": spent / len(metrics.scores),  # all settings of the method together
-            "evaluations": detector.evaluations,
-            "scored": [
-                {"file": file, "score": score, "defective": defective}
-                for file, score, defective in zip(files, metrics.scores, metrics.defective, strict=True)
-            ],
-            "every_setting": [_named(choice, synthetic, test) for choice in test],
-            "unreadable": [{"file": str(u.path), "reason": u.reason} for u in self.unreadable] + unreadable,
-            "versions": current_versions(),
-        }
+            budget = fits[name].training.model_dump(include={"minutes", "steps"})
+            for detector in TRAINED[kind](images, seed=seed, **budget):
+                if isinstance(detector, baselines.TrainerRecord):
+                    yield method, round(100 * detector.spent), 100
+    seconds = about["seconds"] + time.perf_counter() - started
+    yield Built(lambda picture: smooth(detector(view(picture)), smoothing), about["images"][category], seconds)
 
 
-def _reduced(mask: np.ndarray | None, size: int) -> np.ndarray | None:
-    """A mask at the resolution of the maps: a pixel is marked where half of it is."""
-    return None if mask is None else resize_map(mask.astype(np.float32), height=size, width=size) > 0.5
+def _model(name: str, category: str, good: list[Path], wanted: FitSettings, folder: Path, device: str) -> Iterator:
+    """Returns the model in ``folder``, where it is fitted and saved if it is not there."""
+    if not (folder / FILE).is_file():
+        for record in fit({category: good}, wanted, folder=folder, device=device):
+            yield f"{name} {record.stage}", record.done, record.total
+        save_model(folder, record.model)
+    model = load_model(folder, device)
+    if model.info.training["fit"] != wanted.model_dump(mode="json"):
+        raise ModelError(f"The model in '{folder}' was fitted with other settings: give another --out.")
+    return model
 
 
-def _named(choice: Choice, synthetic: dict[Choice, dict], test: dict[Choice, dict]) -> dict:
-    """A setting and its figures on synthetic defects (None: not measured) and on the test set (pixel figures over
-    sampled pixels)."""
-    return {"setting": choice[0], "smoothing": choice[1], "synthetic": synthetic.get(choice), "test": test[choice]}
-
-
-def _shared(settings: BenchmarkSettings) -> dict:
-    """What all results of a folder must have in common, as JSON gives it back."""
-    return json.loads(settings.model_dump_json(exclude={"methods", "seeds"}))
+def _on_field(kind: str, model: Model, seed: int) -> baselines.Detector:
+    field, paths, heat = model.field(), model.info.paths, model.info.heat
+    if kind == "mismatch":
+        return lambda image: Mismatch.collect(mismatch_steps(field, image, paths)).heatmap(heat)
+    draws = paths.paths or 4
+    if kind == "one-step":
+        return partial(baselines.one_step, field, paths=draws * paths.times, seed=seed)
+    if kind == "reconstruction":
+        return partial(baselines.reconstruction, field, steps=paths.times, paths=draws, seed=seed)
+    return partial(baselines.time_reversed, field, steps=draws * paths.times)

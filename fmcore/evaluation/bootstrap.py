@@ -1,68 +1,57 @@
-"""Bootstrap intervals over images: how far a figure would move had other images been photographed.
+"""Bootstrap over images: how far a figure, or the difference of two detectors, would move with other images.
 
 Whole images are drawn, never single pixels, which are far from independent; good and defective images are drawn
-apart, so that every draw has as many of each as the test set.
+apart. Two detectors get the same draws: they see the same easy and the same hard images, so the interval of a
+difference is far narrower than two intervals side by side suggest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-Interval = list[float] | None
+Interval = list[float] | None  # low and high end, with 95 % of the draws between them
 
 
 def draw_images(labels: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """How often each image is drawn: ``(draws, N)`` whole numbers as float32, from bool ``labels`` ``(N,)``;
-    each row holds as many of either label as ``labels`` does."""
+    """How often each image is drawn: ``(draws, N)`` whole numbers as float32, from bool ``labels`` ``(N,)``; each row
+    holds as many of either label as ``labels`` does."""
     rng = np.random.default_rng(seed)
     counts = np.zeros((draws, len(labels)), dtype=np.float32)
-    for value in (False, True):
-        members = np.flatnonzero(labels == value)
+    for members in (np.flatnonzero(~labels), np.flatnonzero(labels)):
         if len(members):
             counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), draws)
     return counts
 
 
-def enough(labels: np.ndarray) -> bool:
-    """Whether an interval can be given: no label has a single image, whose draws would all be alike."""
-    return bool(len(labels)) and 1 not in (np.count_nonzero(labels), np.count_nonzero(~labels))
-
-
 def intervals(
-    measure: Callable[[np.ndarray], dict[str, np.ndarray]], counts: np.ndarray, *, chunk: int = 64, level: float = 0.95
+    measure: Callable[[np.ndarray], Sequence[np.ndarray]],
+    names: Sequence[str],
+    labels: np.ndarray,
+    draws: int,
+    seed: int,
+    *,
+    chunk: int = 256,
 ) -> dict[str, Interval]:
-    """Percentile intervals ``[low, high]`` of what ``measure`` gives for each row of ``counts``; None for a
-    metric that is NaN in some draw.
-
-    Args:
-        measure: ``(R, N)`` counts -> metric name -> ``(R,)`` values.
-        chunk: draws per call, which bounds the memory.
-    """
-    parts = list(_measured(measure, counts, chunk))
-    if not parts:
-        return {}
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    edges = [50 * (1 - level), 50 * (1 + level)]
-    return {
-        name: None if np.isnan(values).any() else [float(edge) for edge in np.percentile(values, edges)]
-        for name, values in found.items()
-    }
+    """Intervals, by name, of what ``measure``, ``(R, N)`` counts -> an ``(R,)`` per name, gives for ``draws`` draws,
+    ``chunk`` at a time. None where it is NaN in some draw; all None without draws, or where a label has a single image,
+    whose draws would all be alike."""
+    if not draws or not len(labels) or 1 in (labels.sum(), (~labels).sum()):
+        return dict.fromkeys(names)
+    counts = draw_images(labels, draws, seed)
+    parts = [measure(counts[first : first + chunk]) for first in range(0, draws, chunk)]
+    values = [np.concatenate(found) for found in zip(*parts, strict=True)]
+    edges = [None if np.isnan(v).any() else np.percentile(v, [2.5, 97.5]).tolist() for v in values]
+    return dict(zip(names, edges, strict=True))
 
 
-def interval_of_mean(values: list[float], found: list[Interval]) -> Interval:
+def interval_of_mean(values: Sequence[float], found: Sequence[Interval]) -> Interval:
     """Interval of the mean of independent figures from their own intervals (MOVER, Zou and Donner, Statistics
     in Medicine 2008): distances from value to edge add in squares. None where one has none."""
-    if not found or any(edges is None for edges in found):
+    if None in found:
         return None
     mean, count = sum(values) / len(values), len(values)
-    below = math.sqrt(sum((value - low) ** 2 for value, (low, _) in zip(values, found, strict=True))) / count
-    above = math.sqrt(sum((high - value) ** 2 for value, (_, high) in zip(values, found, strict=True))) / count
+    below, above = (math.hypot(*(e[i] - v for v, e in zip(values, found, strict=True))) / count for i in (0, 1))
     return [mean - below, mean + above]
-
-
-def _measured(measure: Callable, counts: np.ndarray, chunk: int) -> Iterator[dict[str, np.ndarray]]:
-    for first in range(0, len(counts), chunk):
-        yield measure(counts[first : first + chunk])

@@ -1,22 +1,23 @@
-"""Evaluation of a model on the test images of one category: every metric, with bootstrap intervals over images."""
+"""Evaluation on the test images of a category: every metric, with bootstrap intervals over images."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from fmcore.data.folders import TestItem, find_test_sets
-from fmcore.data.picture import read_mask, read_picture, resize_map
+from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.detector.model import Model
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import DataError, ImageError, ModelError
-from fmcore.evaluation.detection import DetectionMetrics, mean_figures
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.evaluation import Progress
+from fmcore.evaluation.bootstrap import interval_of_mean
+from fmcore.evaluation.metrics import NAMES, PixelMetrics, image_intervals, image_metrics
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score
 from fmcore.settings import Settings
 
 
@@ -31,85 +32,82 @@ class EvaluateSettings(Settings):
     heat: HeatSettings | None = None
 
 
-@dataclass(frozen=True)
-class EvaluateRecord:
-    """Progress; the last record carries the result."""
+def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) -> Iterator[Progress]:
+    """Score every test image: the result of `measure`, what the stored threshold does here (None where it does not
+    apply, as with settings other than the model's), and the settings. Raises as `measure`, and `SettingsError` for an
+    unknown category."""
+    category, info = model.category(settings.category), model.info
+    paths, heat = settings.paths or info.paths, settings.heat or info.heat
 
-    done: int
-    total: int
-    result: dict | None = None
+    def heatmap(picture: Picture) -> np.ndarray:
+        mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
+        return judge(model, mismatch, paths, heat, category).heatmap
+
+    for progress in measure(items, heatmap, settings.pixel_size, settings.bootstrap, settings.seed):
+        if progress.result is None:
+            yield progress
+    threshold = model.threshold(category) if (paths, heat) == (info.paths, info.heat) else None
+    images = progress.result["images"]
+    used = settings.model_copy(update={"paths": paths, "heat": heat}).model_dump(exclude={"category"})
+    result = {
+        "category": category,
+        **progress.result,
+        "threshold": threshold and threshold.model_dump(),
+        "false_alarms": threshold and sum(i["score"] > threshold.value and not i["defective"] for i in images),
+        "misses": threshold and sum(i["score"] <= threshold.value and i["defective"] for i in images),
+        "settings": used | {"kind": info.kind, "training": info.training, "versions": info.versions},
+    }
+    yield Progress(len(items), len(items), result)
 
 
-def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) -> Iterator[EvaluateRecord]:
-    """Score every test image and compute image AUROC, AP, F1-max, pixel AUROC, AP, F1-max and AUPRO.
+def measure(
+    items: list[TestItem], heatmap: Callable[[Picture], np.ndarray], size: int, bootstrap: int, seed: int
+) -> Iterator[Progress]:
+    """Every figure of a detector that gives maps ``(h, w)``, masks and maps compared at ``size`` x ``size``.
 
-    Pixel figures count the pixels of all good images and of defective images that have a mask, at
-    ``pixel_size``; they are None where no mask exists, image figures where only good or only defective images
-    exist. A mask without its image, or that cannot be read, leaves that image out of pixel figures and is
-    listed in ``unreadable``. ``intervals`` holds ``[low, high]`` or None under the name of each figure,
-    ``images`` one entry per scored image. Memory does not grow with the maps: see `fmcore.evaluation.pixel_metrics`.
+    Pixel figures count good images and defective images that have a mask. A mask that cannot be read leaves its image
+    out of them, and is listed in ``unreadable`` as images are. ``intervals`` holds ``[low, high]`` under the name of
+    each figure; what is undefined is None. ``images`` has an entry per scored image; seconds are from file to map.
 
     Raises:
-        DataError: if no image could be read. SettingsError: for an unknown category. ModelError: if the model
-            gives a map that is not finite.
+        DataError: if no image could be read. ModelError: for a map that is not finite.
     """
-    category = model.category(settings.category)
-    paths, heat = settings.paths or model.info.paths, settings.heat or model.info.heat
-    size = settings.pixel_size
-    metrics, images, unreadable, masked = DetectionMetrics(), [], [], 0
-    spent = 0.0
+    pixels, images, unreadable, spent = PixelMetrics(), [], [], 0.0
     for done, item in enumerate(items, start=1):
         try:
             started = time.perf_counter()
-            picture = read_picture(item.path)
-            mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
-            verdict = judge(model, mismatch, paths, heat, category)
+            found = heatmap(read_picture(item.path))
             spent += time.perf_counter() - started
-            if not np.isfinite(verdict.heatmap).all():
+            if not np.isfinite(found).all():
                 raise ModelError(f"The model gives numbers that are not finite for '{item.path.name}': fit it again.")
-            metrics.add_score(verdict.score, defective=not item.is_good)
-            images.append(
-                {"file": str(item.path), "kind": item.defect, "defective": not item.is_good, "score": verdict.score}
-            )
+            about = {"file": str(item.path), "kind": item.defect, "defective": not item.is_good}
+            images.append(about | {"score": image_score(found)})
             mask = read_mask(item.mask, height=size, width=size) if item.mask else None
             if item.is_good or mask is not None:
-                masked += mask is not None
-                metrics.add_map(resize_map(verdict.heatmap, height=size, width=size), mask)
+                pixels.add(resize_map(found, height=size, width=size), mask)
         except ImageError as error:
             unreadable.append({"file": str(item.path), "reason": str(error)})
-        yield EvaluateRecord(done, len(items))
+        yield Progress(done, len(items))
     if not images:
         raise DataError(f"None of the {len(items)} test images could be read. The first: {unreadable[0]['reason']}")
+    scores, defective = (np.array([image[key] for image in images]) for key in ("score", "defective"))
     result = {
-        "category": category,
-        **metrics.figures(settings.bootstrap, settings.seed),
-        "n_good": metrics.defective.count(False),
-        "n_defective": metrics.defective.count(True),
-        "n_masks": masked,
+        **image_metrics(scores, defective),
+        **pixels.values(),
+        "intervals": image_intervals(scores, defective, bootstrap, seed) | pixels.intervals(bootstrap, seed),
+        "n_good": int((~defective).sum()),
+        "n_defective": int(defective.sum()),
+        "n_masks": sum(pixels.defective),
         "seconds_per_image": spent / len(images),
-        **_at_threshold(model, category, metrics, applies=paths == model.info.paths and heat == model.info.heat),
         "unreadable": unreadable,
         "images": images,
-        "settings": {
-            "kind": model.info.kind,
-            "size": model.info.size,
-            "pixel_size": size,
-            "bootstrap": settings.bootstrap,
-            "seed": settings.seed,
-            "paths": paths.model_dump(),
-            "heat": heat.model_dump(),
-            "training": model.info.training,
-            "versions": model.info.versions,
-        },
     }
-    yield EvaluateRecord(len(items), len(items), result)
+    yield Progress(len(items), len(items), result)
 
 
 def test_categories(data: str | Path, model: Model, category: str | None = None) -> dict[str, list[TestItem]]:
-    """Test items by the model's category: of one category's folder, or of a folder of categories.
-
-    A single category is evaluated as ``category``, else as the model's category of the folder's name, else
-    as the only category of the model.
+    """Test items by the model's category, of a folder of categories or of one, which is evaluated as ``category``, else
+    as the model's category of the folder's name, else as the only one of the model.
 
     Raises:
         DataError: if there are no test images. SettingsError: if the category is not clear.
@@ -117,43 +115,31 @@ def test_categories(data: str | Path, model: Model, category: str | None = None)
     found = find_test_sets(data)
     if len(found) == 1:
         [(name, items)] = found.items()
-        return {model.category(category or (name if name in model.info.categories else None)): items}
-    known = {name: items for name, items in found.items() if name in model.info.categories}
+        return {model.category(category or (name if name in model.categories else None)): items}
+    known = {name: items for name, items in found.items() if name in model.categories}
     if not known:
-        raise DataError(
-            f"No folder in '{data}' is named as a category of this model ({', '.join(model.info.categories)})."
-        )
-    if category is not None:
-        category = model.category(category)
-        if category not in known:
-            raise DataError(
-                f"'{data}' holds several categories, and none is named '{category}': give the folder of one."
-            )
-        return {category: known[category]}
-    return known
+        raise DataError(f"No folder in '{data}' is named as a category of this model ({', '.join(model.categories)}).")
+    if category is None:
+        return known
+    if (category := model.category(category)) not in known:
+        raise DataError(f"'{data}' holds several categories, and none is named '{category}': give the folder of one.")
+    return {category: known[category]}
 
 
 def mean_of(results: dict[str, dict]) -> dict:
-    """Results of several categories under ``categories``, with the plain mean of each figure on top, and the
-    interval of that mean; None where a category has none."""
-    every = list(results.values())
+    """Results of several categories under ``categories``, and the plain mean of every figure that all of them have,
+    with its interval; else None."""
+    every, mean, intervals = list(results.values()), dict.fromkeys(NAMES), dict.fromkeys(NAMES)
+    for name in NAMES:
+        values = [result.get(name) for result in every]
+        if None not in values:
+            edges = [(result.get("intervals") or {}).get(name) for result in every]
+            mean[name], intervals[name] = float(np.mean(values)), interval_of_mean(values, edges)
     return {
         "category": f"mean of {len(results)} categories",
-        **mean_figures(every),
+        **mean,
+        "intervals": intervals,
         "seconds_per_image": float(np.mean([r["seconds_per_image"] for r in every])),
         **{key: sum(r[key] for r in every) for key in ("n_good", "n_defective")},
         "categories": results,
-    }
-
-
-def _at_threshold(model: Model, category: str, metrics: DetectionMetrics, *, applies: bool) -> dict:
-    """The stored threshold and what it does here; it applies only to the settings it was measured with."""
-    threshold = model.info.thresholds.get(category)
-    if threshold is None or not applies:
-        return {"threshold": None, "false_alarms": None, "misses": None}
-    flags, truth = np.array(metrics.scores) > threshold.value, np.array(metrics.defective)
-    return {
-        "threshold": threshold.model_dump(),
-        "false_alarms": int(flags[~truth].sum()),
-        "misses": int((~flags[truth]).sum()),
     }

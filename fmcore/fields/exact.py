@@ -1,8 +1,7 @@
 """What the closed-form fields share: `ExactField`, and the linear algebra of a low-rank `Covariance`.
 
 A covariance ``S`` of the data and ``C_t = (1 - t)^2 I + t^2 S`` of the state have one eigenbasis, so every
-matrix function needed here multiplies an eigendirection of variance ``a`` by a scalar function of a and t.
-"""
+matrix function needed here multiplies an eigendirection of variance ``a`` by a scalar function of a and t."""
 
 from __future__ import annotations
 
@@ -21,10 +20,9 @@ Factor = Callable[[Tensor, Tensor], Tensor]
 
 
 class ExactField(torch.nn.Module, abc.ABC):
-    """Velocity field ``v(x, t) = E[u | x_t = x]`` of a law whose ``p_t`` is known in closed form.
-
-    States are ``(B, *shape)``, of the field's dtype (float32, or float64 after ``.double()``).
-    """
+    """Velocity field ``v(x, t) = E[u | x_t = x]``, shaped as ``x``, of a law whose ``p_t`` is known in closed form. The
+    states ``x`` are ``(B, *shape)``, of the field's dtype (float32, or float64 after ``.double()``), the times ``t`` a
+    float or ``(B,)``."""
 
     @abc.abstractmethod
     def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
@@ -39,17 +37,13 @@ class ExactField(torch.nn.Module, abc.ABC):
         """``count`` independent draws of the data ``x1``, ``(count, *shape)``."""
 
     def score(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """``grad log p_t(x) = (t v(x, t) - x) / (1 - t)``, shaped as ``x``.
-
-        Raises:
-            SettingsError: for a time outside [0, 1).
-        """
+        """``grad log p_t(x) = (t v(x, t) - x) / (1 - t)``, shaped as ``x``; `SettingsError` for t outside [0, 1)."""
         require_before_data(t)
         time = expand_time(t, x)
         return (time * self(x, t) - x) / (1 - time)
 
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Posterior mean ``E[x1 | x_t = x] = x + (1 - t) v(x, t)``, shaped as ``x``."""
+        """Posterior mean ``E[x1 | x_t = x] = x + (1 - t) v(x, t)``."""
         return x + (1 - expand_time(t, x)) * self(x, t)
 
     def posterior_covariance_trace(self, x: Tensor, t: float | Tensor) -> Tensor:
@@ -61,8 +55,8 @@ class Covariance(NamedTuple):
     """``S = U diag(variances) U^T + rest (I - U U^T)`` or M of them, and functions ``f(S, t)`` by their eigenvalues.
 
     Shapes are ``(k, D)``, ``(k,)`` and ``(1,)``, or ``(M, k, D)``, ``(M, 1, k)`` and ``(M, 1, 1)``; ``time`` is
-    0-d or ``(B, 1)``, and ``factor(variance, time)`` is ``f`` of one eigenvalue.
-    """
+    0-d or ``(B, 1)``, and ``factor(variance, time)`` is ``f`` of one eigenvalue. Results have M in front where there
+    are M."""
 
     components: Tensor
     variances: Tensor
@@ -75,45 +69,45 @@ class Covariance(NamedTuple):
         return torch.addcmul(along @ self.components, rest, centred)
 
     def diagonal(self, time: Tensor, factor: Factor) -> Tensor:
-        """Diagonal of ``f(S, t)``: ``(D,)`` or ``(B, D)``, with M in front where there are M."""
+        """Diagonal of ``f(S, t)``: ``(D,)`` or ``(B, D)``."""
         rest = factor(self.rest, time)
         return (factor(self.variances, time) - rest) @ self.components.square() + rest
 
     def trace(self, time: Tensor, factor: Factor) -> Tensor:
-        """Trace of ``f(S, t)``: 0-d or ``(B,)``, with M in front where there are M."""
+        """Trace of ``f(S, t)``: 0-d or ``(B,)``."""
         others = self.components.shape[-1] - self.components.shape[-2]
         return factor(self.variances, time).sum(-1) + others * factor(self.rest, time)[..., 0]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` draws ``S^{1/2} z`` of one ``N(0, S)``, ``(count, D)``; z is made on the CPU."""
-        like, dimension = self.components, self.components.shape[-1]
-        noise = torch.randn(count, dimension, generator=generator, dtype=like.dtype).to(like.device)
+        like = self.components
+        noise = torch.randn(count, like.shape[-1], generator=generator, dtype=like.dtype).to(like.device)
         return self.apply(noise, noise.new_zeros(()), lambda variance, time: variance.sqrt())
 
     def log_normal(self, centred: Tensor, time: Tensor) -> Tensor:
-        """``log N(x_t; t m, (1 - t)^2 I + t^2 S)`` at ``centred = x_t - t m`` ``(..., B, D)``: ``(..., B)``."""
+        """``log N(x_t; t m, C_t)`` at ``centred = x_t - t m`` ``(..., B, D)``: ``(..., B)``."""
         energy = self.apply(centred, time, whitening_gain).square().sum(-1)
         log_determinant = self.trace(time, lambda variance, time: state_variance(variance, time).log())
         return -0.5 * (energy + log_determinant + centred.shape[-1] * math.log(2 * math.pi))
 
 
-def velocity_gain(variance: Tensor, time: Tensor) -> Tensor:
-    """``(t a - (1 - t)) / ((1 - t)^2 + t^2 a)``: velocity per unit of ``x - t m`` along a direction of variance a."""
-    return (time * variance - (1 - time)) / state_variance(variance, time)
-
-
 def state_variance(variance: Tensor, time: Tensor) -> Tensor:
-    """Variance of ``x_t`` along a direction in which the data have ``variance``."""
+    """``c = (1 - t)^2 + t^2 a``: variance of ``x_t`` along a direction in which the data have variance a."""
     return (1 - time) ** 2 + time**2 * variance
 
 
+def velocity_gain(variance: Tensor, time: Tensor) -> Tensor:
+    """``(t a - (1 - t)) / c``: velocity per unit of ``x - t m``."""
+    return (time * variance - (1 - time)) / state_variance(variance, time)
+
+
 def whitening_gain(variance: Tensor, time: Tensor) -> Tensor:
-    """What makes ``x - t m`` of unit variance along a direction of variance a."""
+    """``c^{-1/2}``, which gives ``x - t m`` unit variance."""
     return state_variance(variance, time).rsqrt()
 
 
 def posterior_spread(variance: Tensor, time: Tensor) -> Tensor:
-    """``a / ((1 - t)^2 + t^2 a)``: variance of ``u`` given ``x_t`` along a direction of variance a."""
+    """``a / c``: variance of ``u`` given ``x_t``."""
     return variance / state_variance(variance, time)
 
 

@@ -1,25 +1,26 @@
 """A small velocity network for points, and its training (Eq. 1) as a generator of records.
 
-The network is small enough to be trained while one watches: 2,000 steps on points of the plane take seconds on
-one core. It knows nothing of the law but its points, so it shows how a learned field differs from the exact one.
-"""
+2,000 steps on points of the plane take seconds on one core, so it can be trained while one watches. It knows nothing of
+the law but its points: it shows how a learned field differs from the exact one."""
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.utils import skip_init
+from torch import Tensor, nn
 
 from fmcore.errors import DataError, TrainingError
 from fmcore.fields.exact import ExactField
 from fmcore.path import expand_time, interpolate
 from fmcore.settings import Settings
+
+WAVES = (0.5, 1.0, 2.0, 4.0)  # times pi: slow waves of t, from which a layer can build sharp functions of it
 
 
 class PointTrainSettings(Settings):
@@ -34,57 +35,46 @@ class PointTrainSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31, description="of the first weights and of every draw")
 
 
-@dataclass(frozen=True)
-class PointTrainRecord:
+class PointTrainRecord(NamedTuple):
     """One finished step; ``loss`` is the mean over the batch of ``||v - u||^2``, summed over dimensions."""
 
     step: int
-    steps: int
     loss: float
 
 
-class PointNetwork(torch.nn.Module):
-    """A velocity field ``v(x, t)`` on points: a multilayer perceptron of state and time.
+class PointNetwork(nn.Module):
+    """A velocity field ``v(x, t)`` on points ``(B, dimension)``: a multilayer perceptron of state and time.
 
-    States are taken relative to ``centre`` and ``scale`` (mean and root-mean-square spread of the data),
-    so that the network sees numbers of order one whatever the units.
+    States are taken relative to ``centre`` and ``scale`` (mean and root-mean-square spread of the data), so that the
+    network sees numbers of order one whatever the units. The global random state is not touched."""
 
-    Args:
-        dimension: D of the points.
-        settings: width, depth and the seed of the first weights; the global random state is not touched.
-    """
-
-    def __init__(
-        self, dimension: int, settings: PointTrainSettings, *, centre: Tensor | None = None, scale: float = 1.0
-    ):
+    def __init__(self, dimension: int, settings: PointTrainSettings, *, centre: Tensor, scale: float):
         super().__init__()
-        self.register_buffer("centre", torch.zeros(dimension) if centre is None else centre.float())
+        self.register_buffer("centre", centre.float())
         self.register_buffer("scale", torch.tensor(float(scale)))
         generator = torch.Generator().manual_seed(settings.seed)
-        sizes = [dimension + len(_time_features(torch.zeros(1, 1))[0]), *[settings.width] * settings.depth]
-        layers: list[torch.nn.Module] = []
-        for before, after in itertools.pairwise(sizes):
-            layers += [_linear(before, after, generator), torch.nn.SiLU()]
-        self.layers = torch.nn.Sequential(*layers, _linear(sizes[-1], dimension, generator))
+        self.layers = nn.Sequential()
+        widths = [dimension + len(WAVES) + 2, *[settings.width] * settings.depth, dimension]
+        for before, after in itertools.pairwise(widths):
+            layer = nn.utils.skip_init(nn.Linear, before, after)  # its own weights come from the global generator
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
+            nn.init.zeros_(layer.bias)
+            self.layers.extend([layer, nn.SiLU()])
+        del self.layers[-1]
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Velocity ``(B, D)`` at states ``x`` ``(B, D)`` and times ``t``, float or ``(B,)``."""
+        """Velocity ``(B, D)`` at states ``x`` ``(B, D)``; ``t`` a float or ``(B,)``."""
         time = expand_time(t, x).expand(len(x), 1)
+        waves = time * math.pi * torch.tensor(WAVES)
         # The state's own mean and spread at t, if the data were a Gaussian: inputs of order one at every t.
         spread = ((1 - time) ** 2 + (time * self.scale) ** 2).sqrt()
-        state = (x - time * self.centre) / spread
-        return self.centre + self.layers(torch.cat([state, _time_features(time)], 1)) * self.scale.clamp_min(1.0)
+        inputs = torch.cat([(x - time * self.centre) / spread, time, waves.cos(), waves[:, -1:].sin()], 1)
+        return self.centre + self.layers(inputs) * self.scale.clamp_min(1.0)
 
 
 class PointTraining:
-    """A network in training: `steps` goes on from where it stopped, `network` is the average to be scored.
-
-    Args:
-        points: training data ``(N, D)``, N >= 1, finite.
-
-    Raises:
-        DataError: for points of another shape, or not finite.
-    """
+    """A network in training on ``points`` ``(N, D)``: `steps` goes on from where it stopped, `network` is the average
+    to be scored. Raises `DataError` for points of another shape, none, or not finite."""
 
     def __init__(self, points: Tensor, settings: PointTrainSettings):
         if points.ndim != 2 or not points.numel() or not bool(torch.isfinite(points).all()):
@@ -92,42 +82,43 @@ class PointTraining:
         self.points, self.settings, self.done = points.float(), settings, 0
         centre = self.points.mean(0)
         scale = float((self.points - centre).square().mean().sqrt().clamp_min(1e-3))
-        self.network, self._live = (
-            PointNetwork(points.shape[1], settings, centre=centre, scale=scale) for _ in range(2)
-        )
-        self.network.requires_grad_(False)
+        self._live = PointNetwork(points.shape[1], settings, centre=centre, scale=scale)
+        self.network = copy.deepcopy(self._live).requires_grad_(False)
         self._optimizer = torch.optim.Adam(self._live.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99))
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, settings.steps)
         self._generator = torch.Generator().manual_seed(settings.seed)
 
     def steps(self) -> Iterator[PointTrainRecord]:
-        """Train to ``settings.steps``; the caller may stop at any record and call again later.
+        """Train to ``settings.steps``; the caller may stop at any record and call again later. Raises `TrainingError`
+        if the loss is no longer finite."""
+        settings, live = self.settings, self._live
+        while self.done < settings.steps:
+            x1, x0, t = draw_pairs(self.points, settings.batch, self._generator)
+            loss = (live(interpolate(x0, x1, t), t) - (x1 - x0)).square().sum(1).mean()
+            if not math.isfinite(value := float(loss.detach())):
+                raise TrainingError(f"The loss became {value}: lower the learning rate (now {settings.learning_rate}).")
+            self._optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(live.parameters(), 10.0 * float(live.scale))
+            self._optimizer.step()
+            self._schedule.step()
+            self.done += 1
+            # A short run must not average over its first steps: the window grows with the step count.
+            decay = min(settings.ema, (1 + self.done) / (10 + self.done))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.network.parameters()), list(live.parameters()), 1 - decay)
+            yield PointTrainRecord(self.done, value)
 
-        Raises:
-            TrainingError: if the loss is no longer finite.
-        """
-        while self.done < self.settings.steps:
-            yield self._step()
 
-    def _step(self) -> PointTrainRecord:
-        settings, count = self.settings, self.settings.batch
-        rate = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * self.done / settings.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        x1, x0, t = draw_pairs(self.points, count, self._generator)
-        loss = (self._live(interpolate(x0, x1, t), t) - (x1 - x0)).square().sum(1).mean()
-        if not math.isfinite(value := float(loss.detach())):
-            raise TrainingError(f"The loss became {value}: lower the learning rate (now {settings.learning_rate}).")
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._live.parameters(), 10.0 * float(self._live.scale))
-        self._optimizer.step()
-        self.done += 1
-        # A short run must not average over its first steps: the window grows with the step count.
-        decay = min(settings.ema, (1 + self.done) / (10 + self.done))
-        with torch.no_grad():
-            averages, currents = list(self.network.parameters()), list(self._live.parameters())
-            torch._foreach_lerp_(averages, currents, 1 - decay)
-        return PointTrainRecord(self.done, settings.steps, value)
+def attainable_loss(field: ExactField, *, samples: int = 8192, seed: int = 0) -> float:
+    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo with the inner
+    expectation exact; t stays below 0.999, where the integrand of a law without density is still finite."""
+    generator = torch.Generator().manual_seed(seed)
+    x1, x0, t = draw_pairs(field.sample(samples, generator), samples, generator)
+    t = t.clamp_max(0.999)
+    parts = zip(interpolate(x0, x1, t).split(1024), t.split(1024), strict=True)
+    with torch.inference_mode():
+        return float(torch.cat([field.posterior_covariance_trace(x, time) for x, time in parts]).mean())
 
 
 def draw_pairs(points: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,37 +126,3 @@ def draw_pairs(points: Tensor, count: int, generator: torch.Generator) -> tuple[
     x1 = points[torch.randint(len(points), (count,), generator=generator)]
     x0 = torch.randn(x1.shape, generator=generator)
     return x1, x0, (torch.arange(count) + torch.rand(count, generator=generator)) / count
-
-
-def attainable_loss(field: ExactField, *, samples: int = 8192, seed: int = 0) -> float:
-    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo.
-
-    The inner expectation is exact; t stays below 0.999, where the integrand of a law without density is still
-    finite.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x1, x0, t = draw_pairs(field.sample(samples, generator), samples, generator)
-    t = t.clamp_max(0.999)
-    with torch.inference_mode():
-        return float(
-            torch.cat(
-                [
-                    field.posterior_covariance_trace(x, time)
-                    for x, time in zip(interpolate(x0, x1, t).split(1024), t.split(1024), strict=True)
-                ]
-            ).mean()
-        )
-
-
-def _linear(before: int, after: int, generator: torch.Generator) -> torch.nn.Linear:
-    """A layer initialised from its own generator: torch's constructor would draw from the global one."""
-    layer = skip_init(torch.nn.Linear, before, after)
-    torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
-    torch.nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _time_features(time: Tensor) -> Tensor:
-    """Time ``(B, 1)`` as ``(B, 6)``: itself and slow waves, from which a layer can build sharp functions of t."""
-    waves = time * math.pi * torch.tensor([0.5, 1.0, 2.0, 4.0])
-    return torch.cat([time, torch.cos(waves), torch.sin(waves[:, -1:])], 1)

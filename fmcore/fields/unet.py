@@ -1,73 +1,94 @@
-"""`VelocityUNet`: the learned velocity field, a small class-conditional U-Net.
+"""`VelocityUNet`: the learned velocity field, a small class-conditional U-Net on the grid of any view.
 
 What is notable in it:
 
-- A patchify stem: the image is cut into ``patch x patch`` pixels by one strided convolution and put
-  together by pixel shuffle, so that 64 to 256 px images all run on a grid of about 32 x 32.
-- It can start from a closed form. With ``start="gaussian"`` the network predicts only the residual to the
-  Gaussian field of its category, in units of that field's own root-mean-square error at t:
+- A patchify stem: pixels are taken ``patch x patch`` at once, so that the U-Net runs on about 32 x 32 places. A grid
+  that does not halve evenly is padded by its edge values and cropped after.
+- It can start from a closed form and predict only the residual F, in units of the closed form's own error at t (the
+  idea of EDM's preconditioning, Karras et al. 2022), so that an untrained network (F = 0) is the closed form:
 
-      v(x, t) = v_G(x, t) + t^2 s(t) F(x, t),      s(t)^2 = mean Var_G(u | x_t),
+      v(x, t) = v_start(x, t) + t^2 s(t) F(x, t),      s(t)^2 = level(t) mean Var_start(u | x_t).
 
-  so an untrained network (F = 0 at initialisation) already is the Gaussian field, and the error of every t
-  is counted in units of what the closed form leaves over. (The idea of EDM's preconditioning, Karras et al.
-  2022.) The gate t^2 says that nothing beyond the Gaussian can be known from a state that is nearly noise:
-  without it the unpredictable targets of small t hold F at zero for many hundred steps.
-- Its input is the whitened state beside the Gaussian field's estimate of the clean image: of unit scale at
-  every t, where the raw state hides what matters (a few per cent of it at large t).
+  Without the gate t^2 the unpredictable targets of small t hold F at zero for many hundred steps.
+- Its input is the whitened state, of unit scale at every t, beside the closed form's estimate of the clean image.
 - With ``start="none"`` it is the plain recipe of the paper: a U-Net that predicts v.
-
-It lives on whitened images where its source is not white noise; `fmcore.detector.model` maps it back.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field as Range
 from torch import Tensor, nn
 
 from fmcore.errors import SettingsError
-from fmcore.fields.gaussian import GaussianField
-from fmcore.path import expand_time
-from fmcore.settings import Settings
+from fmcore.fields.field import FIELDS, Field, VelocityField
+from fmcore.fields.place_gaussian import PlaceGaussianField
+from fmcore.path import draw_noise, expand_time, interpolate
+
+WIDTHS = (64, 128, 192)
+SIDE = 32  # places per side of the grid behind the stem, about
+BINS = 10  # of time, in which a start's level is measured
+
+Width = Annotated[int, Range(ge=1, le=2048)]
+Widths = Annotated[tuple[Width, ...], Range(min_length=1, max_length=6, description="channels per level of the unet")]
+Blocks = Annotated[int, Range(ge=1, le=8, description="residual blocks per level of the unet")]
+Start = Annotated[Literal["closed-form", "none"], Range(description="predict the residual to the closed form, or v")]
+Shape = Sequence[int]
 
 
-class UNetSettings(Settings):
-    """Architecture of a `VelocityUNet`."""
+@FIELDS.register
+class VelocityUNet(Field):
+    """Velocity field ``(x, t, category) -> v``; made by `new`. ``starts`` are the closed forms, one per category, never
+    trained; ``level`` ``(categories, BINS)`` is how much larger their squared error is than they expect, by time."""
 
-    size: int = Field(128, ge=32, le=256, description="image width and height in pixels")
-    channels: int = Field(3, ge=1, le=3, description="1 gray or 3 RGB")
-    categories: int = Field(1, ge=1, le=1000, description="classes the network is conditioned on")
-    patch: int = Field(4, ge=1, le=16, description="pixels per side of a stem patch")
-    widths: tuple[int, ...] = Field((64, 128, 192), description="channels per level, each at half the resolution")
-    blocks: int = Field(1, ge=1, le=8, description="residual blocks per level")
-    start: Literal["gaussian", "none"] = Field("gaussian", description="predict the residual to a Gaussian field, or v")
+    kind = "unet"
+    trained = True
 
+    def __init__(
+        self, shape: Shape, categories: int, widths: Shape, blocks: int, patch: int, start: str, starts: Sequence[Any]
+    ):
+        """``start`` is the kind of ``starts``, given as fields or as configs of fields to be filled; or "none"."""
+        if len(starts) != (0 if start == "none" else categories):
+            raise SettingsError(f"A network of {categories} categories starts from {categories} fields or from none.")
+        config = {"shape": list(shape), "categories": categories, "widths": list(widths), "blocks": blocks}
+        config["starts"] = [s.config if isinstance(s, Field) else s for s in starts]
+        super().__init__(**config, patch=patch, start=start)
+        self.shape = tuple(shape)
+        self.starts = nn.ModuleList(s if isinstance(s, Field) else FIELDS.build(start, s) for s in starts)
+        self.register_buffer("level", torch.ones(categories, BINS))
+        self.core = _UNet(shape[0] * (2 if starts else 1), shape, categories, widths, blocks, patch)
 
-class VelocityUNet(nn.Module):
-    """Velocity field ``(x, t, category) -> v`` for images ``(B, channels, size, size)``.
+    @classmethod
+    def new(
+        cls, starts: Sequence[Field] | None, shape: Shape, categories: int, *, widths: Shape, blocks: int, seed: int
+    ) -> VelocityUNet:
+        """An untrained network for ``shape`` ``(C, H, W)``; ``seed`` does not touch the global random state. ``starts``
+        are closed forms, one per category (else `SettingsError`), all of one kind, with ``whiten(x, t)`` and
+        ``residual_variance(t)``; None: the network predicts v itself."""
+        patch, starts = max(1, round(math.sqrt(shape[1] * shape[2]) / SIDE)), starts or ()
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(seed)
+            return cls(shape, categories, widths, blocks, patch, starts[0].kind if starts else "none", starts)
 
-    Args:
-        settings: the architecture.
-        gaussians: one `GaussianField` per category; needed where ``start="gaussian"``. They are frozen.
-    """
-
-    def __init__(self, settings: UNetSettings, gaussians: list[GaussianField] | None = None):
-        super().__init__()
-        _check(settings, gaussians)
-        self.settings = settings
-        self.gaussians = nn.ModuleList(gaussians or [])
-        residual = settings.start == "gaussian"
-        self.core = _UNet(settings, in_channels=settings.channels * (2 if residual else 1))
+    @classmethod
+    def fit(
+        cls, tensors: Iterable[Tensor], *, widths: Widths = WIDTHS, blocks: Blocks = 1, start: Start = "closed-form"
+    ) -> VelocityUNet:
+        """The untrained network of one category, starting from a Gaussian per place, which suits any grid."""
+        tensors = list(tensors)
+        starts = [PlaceGaussianField.fit(tensors)] if start == "closed-form" else None
+        return cls.new(starts, tensors[0].shape, 1, widths=widths, blocks=blocks, seed=0)
 
     def forward(self, x: Tensor, t: float | Tensor, category: int | Tensor = 0) -> Tensor:
         """Velocity ``(B, C, H, W)``; ``t`` a float or ``(B,)``, ``category`` an index or ``(B,)`` of them."""
-        times, labels = self._batch(x, t, category)
-        if self.settings.start == "none":
+        times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
+        labels = torch.as_tensor(category, device=x.device).expand(len(x))
+        if not self.starts:
             return self.core(x, times, labels).float()
         start, scale, inputs = self.prepare(x, times, labels)
         return start + expand_time(scale, x) * self.residual(inputs, times, labels)
@@ -77,49 +98,47 @@ class VelocityUNet(nn.Module):
         return expand_time(times**2, inputs) * self.core(inputs, times, labels).float()
 
     def prepare(self, x: Tensor, times: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The closed-form part: ``v_G`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input
-        ``(B, 2 C, H, W)``: the standardised state beside the Gaussian field's estimate of the clean image."""
-        start, scale = torch.empty_like(x), torch.empty_like(times)
-        inputs = x.new_empty(len(x), 2 * x.shape[1], *x.shape[2:])
+        """The closed-form part: ``v_start`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input
+        ``(B, 2 C, H, W)``: the whitened state beside the start's estimate of the clean image."""
+        start, white, scale = torch.empty_like(x), torch.empty_like(x), torch.empty_like(times)
         for index in labels.unique().tolist():
-            chosen = labels == index
-            gaussian, state, time = self.gaussians[index], x[chosen], times[chosen]
-            column = expand_time(time, state)
-            start[chosen] = velocity = gaussian(state, time)
-            scale[chosen] = gaussian.residual_variance(time).sqrt()
-            inputs[chosen] = torch.cat([gaussian.whiten(state, time), state + (1 - column) * velocity], 1)
-        return start, scale, inputs
+            mine, field = labels == index, self.starts[index]
+            start[mine], white[mine] = field(x[mine], times[mine]), field.whiten(x[mine], times[mine])
+            scale[mine] = self.scale(index, times[mine])
+        return start, scale, torch.cat([white, x + (1 - expand_time(times, x)) * start], 1)
 
-    def conditioned(self, category: int) -> ConditionedField:
+    def scale(self, category: int, times: Tensor) -> Tensor:
+        """``s(t)``, shaped as ``times`` ``(B,)``; the level is interpolated between the centres of its bins."""
+        place = (times * BINS - 0.5).clamp(0, BINS - 1)
+        low, level = place.long(), self.level[category]
+        level = torch.lerp(level[low], level[(low + 1).clamp_max(BINS - 1)], place - low)
+        return (level * self.starts[category].residual_variance(times)).sqrt()
+
+    @torch.no_grad()
+    def measure_level(self, category: int, images: Iterable[Tensor]) -> None:
+        """Set ``level`` by the start's squared error on images ``(C, H, W)`` that it was not fitted to."""
+        t, start = (torch.arange(BINS).to(self.level) + 0.5) / BINS, self.starts[category]
+        x0 = draw_noise(BINS, self.shape, seed=0).to(t.device)
+        errors = [(start(interpolate(x0, y, t), t) - (y - x0)).square().mean((1, 2, 3)) for y in images]
+        self.level[category] = torch.stack(errors).mean(0) / start.residual_variance(t)
+
+    def conditioned(self, category: int) -> VelocityField:
         """This network as a plain field ``(x, t) -> v`` of one category."""
-        return ConditionedField(self, category)
-
-    def _batch(self, x: Tensor, t: float | Tensor, category: int | Tensor) -> tuple[Tensor, Tensor]:
-        times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
-        return times, torch.as_tensor(category, device=x.device).expand(len(x))
-
-
-class ConditionedField:
-    """A class-conditional network with its category fixed: a velocity field ``(x, t) -> v``."""
-
-    def __init__(self, network: VelocityUNet, category: int):
-        self.network, self.category = network, category
-
-    def __call__(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self.network(x, t, self.category)
+        return lambda x, t: self(x, t, category)
 
 
 class _UNet(nn.Module):
-    def __init__(self, settings: UNetSettings, in_channels: int):
+    def __init__(self, inputs: int, shape: Shape, categories: int, widths: Shape, blocks: int, patch: int):
         super().__init__()
-        widths, grid = settings.widths, settings.size // settings.patch
-        embedding = 4 * widths[0]
-        self.patch = settings.patch
-        self.stem = nn.Conv2d(in_channels, widths[0], settings.patch, stride=settings.patch)
+        self.patch, self.height, self.width = patch, *shape[1:]
+        step, embedding = patch * 2 ** (len(widths) - 1), 4 * widths[0]
+        self.padding = (0, -self.width % step, 0, -self.height % step)
+        self.stem = nn.Conv2d(inputs, widths[0], patch, stride=patch)
         # Aligned objects look different at each place; a learned position lets the network use that.
-        self.position = nn.Parameter(torch.zeros(1, widths[0], grid, grid))
+        grid = (math.ceil(side / step) * step // patch for side in shape[1:])
+        self.position = nn.Parameter(torch.zeros(1, widths[0], *grid))
         self.time = nn.Sequential(nn.Linear(64, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.category = nn.Embedding(settings.categories, embedding)
+        self.category = nn.Embedding(categories, embedding)
         nn.init.normal_(self.category.weight, std=0.02)
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
@@ -128,36 +147,35 @@ class _UNet(nn.Module):
             if level:
                 self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
                 skips.append(width)
-            for _ in range(settings.blocks):
+            for _ in range(blocks):
                 self.down.append(_ResidualBlock(width, out, embedding))
                 skips.append(width := out)
-        self.middle = nn.ModuleList(
-            [_ResidualBlock(width, width, embedding), _Attention(width), _ResidualBlock(width, width, embedding)]
-        )
+        first, last = (_ResidualBlock(width, width, embedding) for _ in range(2))
+        self.middle = nn.ModuleList([first, _Attention(width), last])
         for level, out in reversed(list(enumerate(widths))):
-            for _ in range(settings.blocks + 1):
+            for _ in range(blocks + 1):
                 self.up.append(_ResidualBlock(width + skips.pop(), out, embedding))
                 width = out
             if level:
-                self.up.append(_Upsample(width))
-        self.norm = nn.GroupNorm(_groups(width), width)
-        self.head = nn.Conv2d(width, settings.channels * settings.patch**2, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+                self.up.append(nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1)))
+        self.norm = nn.GroupNorm(math.gcd(width, 16), width)
+        self.head = nn.Conv2d(width, shape[0] * patch**2, 3, padding=1)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         condition = F.silu(self.time(_fourier(times)) + self.category(labels))
+        x = F.pad(x, self.padding, mode="replicate")
         h = self.stem(x.contiguous(memory_format=torch.channels_last)) + self.position
         skips = [h]
         for layer in self.down:
-            h = layer(h, condition) if isinstance(layer, _ResidualBlock) else layer(h)
-            skips.append(h)
-        for layer in self.middle:
-            h = layer(h, condition) if isinstance(layer, _ResidualBlock) else layer(h)
+            skips.append(h := layer(h, condition) if isinstance(layer, _ResidualBlock) else layer(h))
+        first, attention, last = self.middle
+        h = last(attention(first(h, condition)), condition)
         for layer in self.up:
             h = layer(torch.cat([h, skips.pop()], 1), condition) if isinstance(layer, _ResidualBlock) else layer(h)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(h))), self.patch)[..., : self.height, : self.width]
 
 
 class _ResidualBlock(nn.Module):
@@ -165,8 +183,8 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, width: int, out: int, embedding: int):
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(_groups(width), width), nn.Conv2d(width, out, 3, padding=1)
-        self.norm2, self.conv2 = nn.GroupNorm(_groups(out), out), nn.Conv2d(out, out, 3, padding=1)
+        self.norm1, self.conv1 = nn.GroupNorm(math.gcd(width, 16), width), nn.Conv2d(width, out, 3, padding=1)
+        self.norm2, self.conv2 = nn.GroupNorm(math.gcd(out, 16), out), nn.Conv2d(out, out, 3, padding=1)
         self.condition = nn.Linear(embedding, 2 * out)
         self.skip = nn.Conv2d(width, out, 1) if width != out else nn.Identity()
         # Each block starts as (nearly) its skip path, which makes the first steps stable.
@@ -180,31 +198,20 @@ class _ResidualBlock(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention over all positions of the coarsest grid, one head per 64 channels."""
+    """Self-attention over all positions of the coarsest grid, one head per 64 channels or more."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.heads = max(1, width // 64)
-        self.norm, self.qkv = nn.GroupNorm(_groups(width), width), nn.Conv2d(width, 3 * width, 1)
+        self.heads = math.gcd(width, max(1, width // 64))
+        self.norm, self.qkv = nn.GroupNorm(math.gcd(width, 16), width), nn.Conv2d(width, 3 * width, 1)
         self.out = nn.Conv2d(width, width, 1)
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = (
-            part.reshape(b, self.heads, -1, h * w).transpose(2, 3) for part in self.qkv(self.norm(x)).chunk(3, 1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
+        q, k, v = (part.reshape(b, self.heads, -1, h * w).mT for part in self.qkv(self.norm(x)).chunk(3, 1))
+        mixed = F.scaled_dot_product_attention(q, k, v).mT.reshape(b, c, h, w)
         return x + self.out(mixed.contiguous(memory_format=torch.channels_last))
-
-
-class _Upsample(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 def _fourier(times: Tensor) -> Tensor:
@@ -212,19 +219,3 @@ def _fourier(times: Tensor) -> Tensor:
     frequencies = torch.exp(torch.linspace(math.log(math.pi), math.log(1000 * math.pi), 32, device=times.device))
     angles = times[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)
-
-
-def _groups(width: int) -> int:
-    return next(g for g in (16, 8, 4, 2, 1) if width % g == 0)
-
-
-def _check(settings: UNetSettings, gaussians: list[GaussianField] | None) -> None:
-    step = settings.patch * 2 ** (len(settings.widths) - 1)
-    if not settings.widths or settings.size % step:
-        raise SettingsError(
-            f"Setting 'size' = {settings.size} must be a multiple of {step} for patch and widths given."
-        )
-    if settings.channels == 2:
-        raise SettingsError("Setting 'channels' = 2 is not usable: it is 1 for gray or 3 for RGB.")
-    if settings.start == "gaussian" and len(gaussians or []) != settings.categories:
-        raise SettingsError(f"A start from Gaussian fields needs one per category ({settings.categories}).")

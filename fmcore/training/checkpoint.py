@@ -1,58 +1,85 @@
-"""Resumable training checkpoints: one safetensors file, written atomically; no pickle anywhere."""
+"""The state of a training run, and its checkpoint: one safetensors file, written atomically; no pickle anywhere."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import Dataset
 
 from fmcore.errors import ModelError
-from fmcore.settings import Settings
-
-if TYPE_CHECKING:
-    from fmcore.training.loop import TrainingState
+from fmcore.fields.unet import VelocityUNet
+from fmcore.training.settings import TrainSettings
 
 FILE = "checkpoint.safetensors"
+WEIGHT_DECAY = 0.01
+EMA = 0.998  # final decay of the moving average of weights
+
+Images = Sequence[Tensor] | Dataset[Tensor] | Tensor
 
 
-def save(folder: str | Path, state: TrainingState, settings: Settings, step: int) -> None:
-    """Write weights, moving average and optimiser state after ``step`` steps, replacing the last ones."""
+@dataclass
+class TrainingState:
+    """Everything that `train` changes. ``seconds`` is the time spent in ``step`` steps, before a resume too."""
+
+    network: VelocityUNet
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+
+def start_training(network: VelocityUNet) -> TrainingState:
+    """A fresh state: the moving average starts as a copy of the network."""
+    optimizer = torch.optim.AdamW(network.core.parameters(), betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
+
+    @torch.no_grad()
+    def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        # A short run must not average over its first steps: the window grows with the step count.
+        torch._foreach_lerp_(averaged, current, 1 - min(EMA, (1 + int(count)) / (10 + int(count))))
+
+    return TrainingState(network, AveragedModel(network.core, multi_avg_fn=average), optimizer)
+
+
+def save(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
+    """Write weights, moving average and optimiser state, replacing the last ones; ``data`` as in `load`."""
     tensors = {f"network.{k}": v for k, v in state.network.core.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items()}
-    metadata = {"step": str(step), "settings": settings.model_dump_json(), "seconds": repr(state.seconds)}
-    save_atomically(Path(folder) / FILE, tensors, metadata)
+    counts = {"step": str(state.step), "seconds": repr(state.seconds)}
+    save_atomically(Path(folder) / FILE, tensors, counts | {"settings": settings.model_dump_json(), "images": data})
 
 
-def load(folder: str | Path, state: TrainingState, settings: Settings) -> int:
-    """Restore ``state`` in place from ``folder``; returns the number of finished steps, 0 if there is none.
+def load(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
+    """Restore ``state`` in place from ``folder``; nothing changes if there is no checkpoint.
 
     Raises:
-        ModelError: if the checkpoint is damaged, or was made with other settings.
+        ModelError: if the checkpoint is damaged, or was made with other settings or other ``data`` (`fingerprint`).
     """
     path = Path(folder) / FILE
     if not path.exists():
-        return 0
+        return
     metadata, tensors = read_safetensors(path)
     try:
-        step, used = int(metadata["step"]), json.loads(metadata["settings"])
-        seconds = float(metadata.get("seconds", 0))
+        step, seconds = int(metadata["step"]), float(metadata["seconds"])
+        used = json.loads(metadata["settings"]) | {"images": metadata["images"]}
     except (KeyError, ValueError):
         raise ModelError(f"'{path}' is not a checkpoint of this program: use another folder.") from None
-    wanted = settings.model_dump(mode="json")
+    wanted = settings.model_dump(mode="json") | {"images": data}
     if changed := [k for k in wanted | used if k not in used or k not in wanted or used[k] != wanted[k]]:
-        raise ModelError(
-            f"The unfinished run in '{folder}' used other settings ({', '.join(changed)}): use them, or another folder."
-        )
+        names = ", ".join(changed)
+        raise ModelError(f"The unfinished run in '{folder}' differs in {names}: use the same, or another folder.")
 
     def part(name: str) -> dict[str, Tensor]:
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
@@ -60,15 +87,28 @@ def load(folder: str | Path, state: TrainingState, settings: Settings) -> int:
     try:
         state.network.core.load_state_dict(part("network."))
         state.average.load_state_dict(part("average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            index, name = key.split(".", 1)
-            moments.setdefault(int(index), {})[name] = value
+        count = len(state.optimizer.param_groups[0]["params"])
+        moments = {index: part(f"optimizer.{index}.") for index in range(count)}
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
     except (RuntimeError, KeyError, ValueError):
         raise ModelError(f"The checkpoint in '{folder}' does not fit this network: use another folder.") from None
-    state.seconds = seconds
-    return step
+    state.step, state.seconds = step, seconds
+
+
+def forget(folder: str | Path) -> None:
+    """Remove the checkpoint of a run that has become a model, and what a killed process left."""
+    for path in (Path(folder) / FILE, *Path(folder).glob(f".{FILE}.*")):
+        path.unlink(missing_ok=True)
+
+
+def fingerprint(images: Images, labels: Sequence[int] | Tensor) -> str:
+    """16 hexadecimal digits of all images and labels. A data set that makes its images anew each time says in an
+    attribute ``fingerprint``, any text, what they depend on (files, sizes, settings of the view), and is not read."""
+    digest = hashlib.sha256(torch.as_tensor(labels).long().cpu().numpy())
+    known = getattr(images, "fingerprint", None)
+    for part in [known.encode()] if known else (images[i].cpu().contiguous().numpy() for i in range(len(labels))):
+        digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def save_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -87,22 +127,29 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(0o644)
+        mode = temporary.stat().st_mode  # as the user's umask has it: safetensors would let nobody else read
         write(temporary)
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
             temporary.unlink()
-        raise ModelError(f"'{path}' cannot be written ({error}): free space there, or give another folder.") from None
+        remedy = "change its permissions" if isinstance(error, PermissionError) else "free space there"
+        raise ModelError(f"'{path}' cannot be written ({error}): {remedy}, or give another folder.") from None
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file.
 
     Raises:
-        ModelError: if it is missing or damaged.
+        ModelError: if it is missing or damaged, or may not be read.
     """
     try:
+        path.open("rb").close()  # safetensors does not tell why it cannot open a file
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+    except PermissionError:
+        raise ModelError(f"'{path}' may not be read by this user: change its permissions.") from None
     except (SafetensorError, OSError):
         raise ModelError(f"'{path}' is missing or damaged: fit the model again or copy it anew.") from None

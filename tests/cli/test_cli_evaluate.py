@@ -8,7 +8,7 @@ import shutil
 import pytest
 from conftest import write_category
 
-QUICK = ("--field", "gaussian", "--size", 32, "--paths", 2, "--times", 3)
+QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 
 
 def test_evaluate_prints_and_writes_the_figures(call, tmp_path, model_folder, category_folder):

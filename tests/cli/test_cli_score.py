@@ -10,11 +10,9 @@ import pytest
 from conftest import assert_one_sentence, dataset, run_cli, write_blobs
 from PIL import Image
 
-from fmcore.data.picture import read_picture
-from fmcore.detector.model import load_model
-from fmcore.detector.score import score_picture
+from fmcore.detector.loading import load_model
 
-QUICK = ("--field", "gaussian", "--size", 32, "--paths", 2, "--times", 3)
+QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 COLUMNS = ["file", "score", "threshold", "verdict", "error"]
 
 
@@ -33,7 +31,7 @@ def test_scores_in_the_table_are_those_of_the_package_bit_for_bit(call, tmp_path
     rows, model = read_scores(tmp_path / "out"), load_model(model_folder)
     assert [row["file"] for row in rows[:2]] == [str(single)] * 2 and len(rows) == 9
     for row in rows:
-        verdict = score_picture(model, read_picture(row["file"]))
+        verdict = model.score(row["file"])
         assert float(row["score"]) == verdict.score and float(row["threshold"]) == verdict.threshold
         assert row["verdict"] == ("anomalous" if verdict.anomalous else "normal") and row["error"] == ""
     assert {row["verdict"] for row in rows if "square" in row["file"]} == {"anomalous"}
@@ -50,7 +48,7 @@ def test_heat_maps_share_one_scale_and_have_the_size_of_their_image(call, tmp_pa
     model = load_model(model_folder)
     scale = model.normal_ranges["blob"].scale(model.info.heat.exponent)
     assert {i.text["scale"] for i in images} == {f"0 to {scale!r}"}
-    heat = score_picture(model, read_picture(tmp_path / "in" / "000.png")).heatmap
+    heat = model.score(tmp_path / "in" / "000.png").heatmap
     brightness = np.asarray(images[0]).sum(2)
     assert (brightness[heat >= scale] == brightness.max()).all() and brightness[
         heat.argmin() // 32, heat.argmin() % 32
@@ -118,7 +116,7 @@ def test_real_cookies_are_not_square_and_their_maps_have_their_size(call, tmp_pa
 def test_a_real_process_scores_and_fails_as_documented(tmp_path, model_folder, category_folder):
     done = run_cli("score", model_folder, category_folder / "test" / "good" / "001.png", "--out", tmp_path / "out")
     assert (done.returncode, done.stdout) == (0, "") and "1 of 1 images scored" in done.stderr
-    expected = score_picture(load_model(model_folder), read_picture(category_folder / "test" / "good" / "001.png"))
+    expected = load_model(model_folder).score(category_folder / "test" / "good" / "001.png")
     assert float(read_scores(tmp_path / "out")[0]["score"]) == expected.score
     failed = run_cli("score", tmp_path / "nowhere", category_folder, "--out", tmp_path / "out2")
     assert failed.returncode == 2 and not (tmp_path / "out2").exists()

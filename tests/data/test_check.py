@@ -10,8 +10,7 @@ import pytest
 from conftest import assert_one_sentence, dataset, write_blobs, write_category, write_visa
 from PIL import Image
 
-from fmcore.data.check import CheckReport, check
-from fmcore.data.known import KNOWN, Counts, absences
+from fmcore.data.check import KNOWN, CheckReport, Counts, absences, check
 from fmcore.errors import DataError
 
 
@@ -32,7 +31,7 @@ def test_a_sound_folder_is_counted_and_nothing_is_said(data):
     assert report.damaged == report.missing == report.notes == []
     for part in report.categories.values():
         assert part.counts == Counts(12, 4, 4) and part.masks == 4
-        assert dict(part.test) == {"good": 4, "square": 4} and dict(part.sizes) == {(32, 32): 20}
+        assert part.defects == {"square": 4} and dict(part.sizes) == {(32, 32): 20}
     assert report_of(data / "a").categories == {"a": report.categories["a"]}
 
 
@@ -65,7 +64,7 @@ def plant(root, fault: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "parts"),
     [
-        ("train", ("b/train", "'003.png'")),
+        ("train", ("b/train/good", "'003.png'")),
         ("test", ("b/square", "'001.png'", "cut off")),
         ("mask", ("b/square", "'002_mask.png'", "0 bytes")),
         ("black mask", ("b/square", "'002_mask.png'", "is empty")),
@@ -114,9 +113,24 @@ def test_mixed_sizes_and_channels_are_noted(data):
     Image.open(good / "001.png").convert("L").save(good / "001.png")
     notes = report_of(data).notes
     assert notes == [
-        "a: 2 image sizes, 2 aspect ratios; all are resized to one square.",
+        "a: 2 image sizes, 2 aspect ratios; all are resized to one size.",
         "a: 1 gray and 19 RGB images.",
     ]
+
+
+def test_own_output_and_masks_among_the_images_are_noted_and_do_not_count(tmp_path):
+    write_blobs(tmp_path / "parts", range(3), masks=tmp_path / "parts")
+    report = report_of(tmp_path / "parts")
+    assert report.categories["parts"].counts == Counts(3, 0, 0) and not report.damaged
+    assert report.notes == ["parts: 3 masks and heat maps were left out."]
+
+
+def test_sizes_are_those_of_the_files_and_a_reduced_picture_fits_its_mask(tmp_path, monkeypatch):
+    monkeypatch.setattr("fmcore.data.decoder.KEPT_PIXELS", 100)
+    write_category(tmp_path / "blob")
+    report = report_of(tmp_path / "blob")
+    part = report.categories["blob"]
+    assert dict(part.sizes) == {(32, 32): 20} and part.masks == 4 and not report.damaged
 
 
 def test_flat_folder_and_test_images_alone(call, tmp_path, data):
@@ -147,7 +161,7 @@ def test_visa_as_downloaded(call, tmp_path):
     report = report_of(root)
     assert "VisA layout" in report.layout and report.categories["pcb1"].counts == Counts(5, 3, 3)
     assert len(report.damaged) == 2
-    assert_one_sentence(report.damaged[0], "candle/train", "'0002.JPG' is not a file")
+    assert_one_sentence(report.damaged[0], "candle/train/good", "'0002.JPG' is not a file")
     assert_one_sentence(report.damaged[1], "pcb1/anomaly", "'000.png' is not a file")
     missing = " ".join(report.missing)
     for part in ("pcb2: listed in the table", "10 of the 12 categories of VisA", "candle: 4 of 900 train good"):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-import torch
 from conftest import assert_one_sentence, write_blobs, write_category
 from PIL import Image
 
 from fmcore.data.folders import (
+    SetDescription,
     Unreadable,
-    detect_channels,
+    describe_set,
     find_good_images,
     find_test_items,
     list_images,
-    load_images,
-    split_loaded,
+    read_pictures,
 )
+from fmcore.data.heatmap_file import HeatmapWriter
+from fmcore.data.picture import Picture
 from fmcore.errors import DataError
 
 
@@ -68,7 +70,7 @@ def test_folders_without_images(tmp_path):
     with pytest.raises(DataError, match="no 'test' folder"):
         find_test_items(tmp_path / "a")
     (tmp_path / "a" / "test" / "good").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no image"):
+    with pytest.raises(DataError, match="holds no image to test a on"):
         find_test_items(tmp_path / "a")
 
 
@@ -100,30 +102,113 @@ def test_hidden_folders_are_not_defects(tmp_path):
     assert {item.defect for item in find_test_items(root)} == {"good", "square"}
 
 
-def test_unreadable_files_are_reported_and_the_rest_is_loaded(tmp_path):
+@pytest.mark.parametrize("name", ["good", "Good", "OK", "ok", "normal"])
+def test_names_of_good_folders(tmp_path, name):
+    root = write_category(tmp_path / "blob")
+    for part in ("train", "test"):
+        (root / part / "good").rename(root / part / "renamed")
+        (root / part / "renamed").rename(root / part / name)
+    assert len(find_good_images(root).categories["blob"]) == 12
+    assert [item.defect for item in find_test_items(root)].count("good") == 4
+
+
+def test_folders_by_day_are_read_with_the_masks_of_the_same_day(tmp_path):
+    root = write_category(tmp_path / "blob")
+    days = {}
+    for day in ("monday", "tuesday"):
+        write_blobs(root / "train" / "good" / "2026" / day, range(2))
+        masks = root / "ground_truth" / "square" / day
+        days[day] = write_blobs(root / "test" / "square" / day, range(2), masks=masks, defect=True)
+    write_blobs(root / "train" / "good" / ".trash", range(1))
+    assert len(find_good_images(root).categories["blob"]) == 16
+    masks = {item.path: item.mask for item in find_test_items(root)}
+    for day, paths in days.items():
+        folder = root / "ground_truth" / "square" / day
+        assert [masks[path] for path in paths] == [folder / "000_mask.png", folder / "001_mask.png"]
+
+
+@pytest.mark.parametrize("name", ["000_mask.PNG", "000_MASK.png", "000_gt.png", "000_GT.bmp", "000.png.png", "000.TIF"])
+def test_names_of_masks(tmp_path, name):
+    root = write_category(tmp_path / "blob")
+    masks = root / "ground_truth" / "square"
+    (masks / "000_mask.png").rename(masks / name)
+    assert {item.path.name: item.mask for item in find_test_items(root)}["000.png"] == masks / name
+
+
+def test_stems_of_masks_keep_their_case(tmp_path):
+    images, masks = tmp_path / "test" / "bad", tmp_path / "ground_truth" / "bad"
+    for folder, tail in ((images, ""), (masks, "_mask")):
+        folder.mkdir(parents=True)
+        for stem in ("a", "A", "_mask"):
+            Image.new("L", (2, 2)).save(folder / f"{stem}{tail}.png")
+    found = {item.path.name: item.mask.name for item in find_test_items(tmp_path)}
+    assert found == {"a.png": "a_mask.png", "A.png": "A_mask.png", "_mask.png": "_mask_mask.png"}
+
+
+@pytest.mark.parametrize("layout", ["parts", "parts/train/good"])
+def test_masks_and_own_heat_maps_are_no_good_images(tmp_path, layout):
+    folder = tmp_path / layout
+    kept = write_blobs(folder, range(3), masks=folder)
+    for name in ("10000_GT.png", "a_gt.jpg", "b_Mask.tif"):
+        Image.new("L", (4, 4)).save(folder / name)
+    HeatmapWriter(folder, 1.0).write("000", np.ones((4, 4)), height=4, width=4)
+    Image.new("L", (4, 4)).save(folder / "thermal_heat.png")  # of somebody else
+    found = find_good_images(tmp_path / "parts")
+    assert found.categories["parts"] == [*kept, folder / "thermal_heat.png"]
+    assert list(found.notes) == ["parts: 7 masks and heat maps were left out."] and found.notes[0] in found.summary()
+    for path in found.categories["parts"]:
+        path.unlink()
+    with pytest.raises(DataError) as caught:
+        find_good_images(tmp_path / "parts")
+    assert_one_sentence(caught.value, "No image found for parts", "7 masks and heat maps")
+
+
+def test_pictures_are_read_one_by_one_and_the_unreadable_are_said(tmp_path):
     paths = write_blobs(tmp_path, range(3))
     paths[1].write_bytes(paths[1].read_bytes()[:60])
-    loaded = load_images(paths, size=32, channels=3)
-    assert isinstance(next(loaded), torch.Tensor)  # one at a time
-    images, unreadable = split_loaded([*load_images(paths, size=32, channels=3)])
-    assert images.shape == (2, 3, 32, 32) and -1 <= images.min() < images.max() <= 1
-    assert [item.path for item in unreadable] == [paths[1]]
-    assert_one_sentence(unreadable[0].reason, "'001.png'")
+    found = read_pictures([*paths, tmp_path / "missing.png"])
+    assert isinstance(next(found), Picture)
+    bad, good, missing = found
+    assert isinstance(good, Picture) and isinstance(bad, Unreadable) and bad.path == paths[1]
+    assert_one_sentence(bad.reason, "'001.png'")
+    assert "not a file" in missing.reason
 
 
-def test_nothing_readable_is_an_error_with_the_first_reason(tmp_path):
-    with pytest.raises(DataError) as caught:
-        split_loaded([Unreadable(tmp_path / "a.png", "'a.png' is empty.")] * 2)
-    assert_one_sentence(caught.value, "None of the 2 images", "'a.png' is empty")
+def save(path, width: int, height: int, mode: str = "L", colour=0, **options):
+    Image.new(mode, (width, height), colour).save(path, **options)
+    return path
 
 
-def test_channels_follow_the_images(tmp_path):
-    colour = write_blobs(tmp_path / "colour", range(2))
-    gray = [tmp_path / f"{mode}.png" for mode in ("L", "RGB")]
-    for path in gray:  # an RGB file with three equal channels is gray too
-        Image.open(colour[0]).convert("L").convert(path.stem).save(path)
+def test_a_set_is_described_by_its_medians_as_a_viewer_shows_them(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sizes = [(40, 20), (20, 40), (60, 20)]
+    paths = [save(tmp_path / f"{n}.jpg", *size, exif=exif) for n, size in enumerate(sizes)]
     (tmp_path / "broken.png").write_bytes(b"x")
-    assert detect_channels(gray) == 1 and detect_channels(colour) == 3
-    assert detect_channels([tmp_path / "broken.png", *gray]) == 1
-    assert detect_channels([*gray, colour[0]]) == 3
-    assert detect_channels([tmp_path / "broken.png"]) == 3
+    # upright: 20 x 40, 40 x 20, 20 x 60
+    assert describe_set([tmp_path / "broken.png", *paths]) == SetDescription(40, 20, True)
+
+
+def test_a_set_is_colour_if_any_image_is_wherever_its_name_sorts(tmp_path):
+    gray = [save(tmp_path / f"{n:03d}.png", 4, 4) for n in range(60)]
+    assert describe_set(gray).is_gray
+    assert not describe_set([*gray, save(tmp_path / "z.png", 4, 4, "RGB", "red")]).is_gray
+    equal = [save(tmp_path / f"e{n:03d}.png", 4, 4, "RGB", (9, 9, 9)) for n in range(100)]
+    assert describe_set([*gray, *equal]).is_gray
+    mixed = [*equal, *(save(tmp_path / f"f{n}.png", 4, 4, "RGB", "red") for n in range(3))]
+    assert not describe_set(mixed).is_gray
+
+
+def test_pixels_are_looked_at_in_at_most_64_files(tmp_path, monkeypatch):
+    paths = [save(tmp_path / f"{n:03d}.png", 4, 4, "RGB", (9, 9, 9)) for n in range(150)]
+    read = []
+    monkeypatch.setattr("fmcore.data.folders.read_picture", lambda path, **_: read.append(path) or Picture.of(path))
+    assert describe_set(paths).is_gray and len(read) <= 64
+    assert paths.index(read[-1]) > 140  # spread over the whole
+
+
+def test_a_set_without_a_readable_file_is_an_error_with_the_first_reason(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        describe_set([tmp_path / "a.png", tmp_path / "missing.png"])
+    assert_one_sentence(caught.value, "None of the 2 images", "'a.png' is empty")

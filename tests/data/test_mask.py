@@ -26,6 +26,16 @@ def test_mask_threshold_is_above_half_of_full_scale(tmp_path):
     assert read_mask(save(tmp_path, Image.fromarray(colour)), height=1, width=2).tolist() == [[False, True]]
 
 
+def test_mask_of_its_own_size_keeps_every_pixel_and_is_turned_as_its_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("fmcore.data.decoder.KEPT_PIXELS", 20)  # pictures are reduced, masks are not
+    monkeypatch.setattr("fmcore.data.decoder.STRIP_PIXELS", 40)
+    mask = np.random.default_rng(4).random((12, 20)) < 0.4
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png", exif=exif)
+    assert (read_mask(tmp_path / "mask.png") == np.rot90(mask, -1)).all()
+
+
 def test_mask_is_resized_to_the_nearest_pixel(tmp_path):
     mask = np.random.default_rng(4).random((12, 20)) < 0.4
     path = save(tmp_path, Image.fromarray(mask.astype(np.uint8) * 255))

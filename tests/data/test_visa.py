@@ -8,7 +8,7 @@ import shutil
 import pytest
 from conftest import assert_one_sentence, draw_blob, write_visa
 
-from fmcore.data.folders import find_good_images, find_test_items, find_test_sets
+from fmcore.data.folders import find_good_images, find_test_items, find_test_sets, read_folder
 from fmcore.data.picture import read_mask
 from fmcore.errors import DataError
 
@@ -126,9 +126,9 @@ def test_a_category_that_the_table_does_not_list(visa):
 def test_a_table_without_test_images(visa):
     table = visa / TABLE
     table.write_text("\n".join(line for line in table.read_text().splitlines() if ",test," not in line))
-    with pytest.raises(DataError, match="lists no test image"):
+    with pytest.raises(DataError, match="holds no image to test candle on"):
         find_test_sets(visa)
-    assert find_test_sets(visa, allow_empty=True) == {"candle": [], "pcb1": []}
+    assert read_folder(visa).test == {"candle": [], "pcb1": []}
 
 
 def test_the_converted_layout_names_masks_as_their_images(visa, tmp_path):
@@ -148,7 +148,7 @@ def test_the_converted_layout_names_masks_as_their_images(visa, tmp_path):
 
 
 def test_fit_and_evaluate_take_the_downloaded_layout(call, visa, tmp_path):
-    quick = ("--field", "gaussian", "--size", 32, "--paths", 2, "--times", 3)
+    quick = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
     assert call("fit", visa, "--out", tmp_path / "model", *quick)[0] == 0
     (visa / "pcb1" / "Data" / "Masks" / "Anomaly" / "001.png").unlink()
     code, out, err = call("evaluate", tmp_path / "model", visa, "--json", tmp_path / "f.json", "--pixel-size", 32)

@@ -12,7 +12,7 @@ from conftest import assert_one_sentence
 from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, point_steps
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields import semicircle, three_clusters, two_moons
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 from fmcore.path import draw_noise, interior_times
 
 TOY = PathSettings(paths=8, times=24)
@@ -33,9 +33,10 @@ def test_grid_is_laid_out_as_a_picture():
 
 @pytest.mark.parametrize("field", [swirl, three_clusters(), semicircle(strokes=24)])
 @pytest.mark.parametrize("chunk", [7, 4096])
-def test_every_point_is_scored_as_on_its_own(field, chunk):
+def test_every_point_is_scored_as_on_its_own(field, chunk, monkeypatch):
+    monkeypatch.setattr("fmcore.decomposition.landscape.CHUNK", chunk)
     settings = PathSettings(paths=3, times=4, noise_seed=5)
-    found = landscape(field, SMALL, settings, chunk=chunk)
+    found = landscape(field, SMALL, settings)
     assert found.maps.shape == (4, 3, 9, 9) and found.maps.dtype == np.float32
     noise = draw_noise(3, (2,), 5)
     for row, column in ((0, 0), (3, 7), (8, 4)):
@@ -70,8 +71,11 @@ def test_bad_input_is_explained():
         (torch.zeros(4, 2), torch.full((3, 2), float("inf"))),
     ):
         with pytest.raises(DataError) as caught:
-            point_steps(swirl, points, PathSettings(), noise=noise)
+            next(point_steps(swirl, points, PathSettings(), noise=noise))
         assert_one_sentence(caught.value, "finite numbers")
+    with pytest.raises(DataError) as caught:
+        landscape(swirl, SMALL, PathSettings(paths=0))
+    assert_one_sentence(caught.value, "at least 1")
     with pytest.raises(DataError) as caught:
         bias_variance(swirl, landscape(swirl, SMALL, PathSettings()), torch.zeros(5, 2), PathSettings(), HEAT)
     assert_one_sentence(caught.value, "20 normal points")

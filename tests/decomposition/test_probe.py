@@ -7,12 +7,12 @@ import pytest
 import torch
 from conftest import assert_one_sentence
 
-from fmcore.decomposition.decomposition import DecompositionSettings, decompose
 from fmcore.decomposition.landscape import point_steps
-from fmcore.decomposition.probe import probe, target_law
+from fmcore.decomposition.probe import probe
+from fmcore.decomposition.sampled import DecompositionSettings, decompose
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields import semicircle
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.fields import GaussianField, semicircle
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 from fmcore.path import draw_noise
 
 LAW = semicircle()
@@ -54,7 +54,7 @@ def test_terms_are_those_of_the_decomposition(spread):
     (one,) = probe(LAW, TARGETS[:1], starts, times=4, spread=spread, seed=2)
     settings = DecompositionSettings(samples=3000, times=4)
     gaps = np.square(one.predicted - one.geometric).sum(-1)
-    for j, step in enumerate(decompose(LAW, target_law(TARGETS[0], spread), settings)):
+    for j, step in enumerate(decompose(LAW, GaussianField.isotropic(TARGETS[0], spread**2), settings)):
         error = one.fisher[j].std() / np.sqrt(len(starts))
         assert abs(one.fisher[j].mean() - step.fisher.value) < 4 * np.hypot(error, step.fisher.error)
         assert one.denoising[j] == pytest.approx(step.posterior.value, rel=1e-4)

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from conftest import assert_one_sentence
 
-from fmcore.detector.calibration import RANGE_GRID, NormalRange, calibrate, conformal_threshold
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, image_score
+from fmcore.detector.calibration import (
+    RANGE_GRID,
+    NormalRange,
+    calibrate,
+    conformal_threshold,
+    fewest_held_out,
+    find_outliers,
+    held_out_count,
+    why_no_threshold,
+)
+from fmcore.mismatch import HeatSettings, Mismatch, image_score
 
 HEAT = HeatSettings(aggregator="mean", exponent=1.0, smoothing=1.0)
 
@@ -52,14 +61,14 @@ def test_scores_are_those_of_the_heat_maps():
 
 
 def test_range_of_small_maps_is_the_quantile_of_each_pixel_over_images():
-    mismatches = random_mismatches(7, 5, 8)  # the grid is then 5 x 5: one row, one or two columns per cell
+    mismatches = random_mismatches(7, 5, 40)  # the grid is then 5 x 32: one row, one or two columns per cell
     found = calibrate(mismatches, HEAT, 0.25).normal_range
     per_time = np.stack([m.maps.mean(1) for m in mismatches])  # unweighted, unsmoothed
-    assert found.lower.shape == found.upper.shape == (2, 5, 5) and found.times.tolist() == [0.25, 0.75]
-    cell = per_time[:, :, 2, 2:4].transpose(1, 0, 2).reshape(2, -1)  # columns 0-1, 2-3, 4-5, 6, 7
+    assert found.lower.shape == found.upper.shape == (2, 5, 32) and found.times.tolist() == [0.25, 0.75]
+    cell = per_time[:, :, 2, 2:4].transpose(1, 0, 2).reshape(2, -1)  # columns 0-1, 2-3, ..., 14-15, 16, 17, ...
     np.testing.assert_allclose(found.lower[:, 2, 1], np.quantile(cell, 0.05, axis=1), rtol=1e-5)
     np.testing.assert_allclose(found.upper[:, 2, 1], np.quantile(cell, 0.95, axis=1), rtol=1e-5)
-    np.testing.assert_allclose(found.upper[:, 4, 4], np.quantile(per_time[:, :, 4, 7], 0.95, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found.upper[:, 4, 31], np.quantile(per_time[:, :, 4, 39], 0.95, axis=0), rtol=1e-5)
 
 
 def test_range_of_large_maps_pools_the_pixels_of_a_cell():
@@ -77,3 +86,36 @@ def test_scale_is_three_times_the_upper_heat_of_nine_places_in_ten(exponent):
     times, upper = np.array([0.2, 0.5, 0.8]), np.random.default_rng(2).random((3, 4, 4), dtype=np.float32)
     heats = [sum(t**exponent * upper[j, r, c] for j, t in enumerate(times)) / 3 for r in range(4) for c in range(4)]
     assert NormalRange(times, 0 * upper, upper).scale(exponent) == pytest.approx(3 * np.quantile(heats, 0.9), rel=1e-5)
+
+
+def test_one_bad_part_among_good_ones_is_found_and_does_not_move_the_threshold():
+    good = random_mismatches(30, 12, 10)
+    bad = Mismatch(good[0].times, good[0].maps * 30)
+    clean, spoilt = calibrate(good, HEAT, 0.05), calibrate([*good[:7], bad, *good[7:]], HEAT, 0.05)
+    assert spoilt.outliers == (7,) and clean.outliers == ()
+    assert spoilt.threshold == clean.threshold
+    np.testing.assert_array_equal(spoilt.normal_range.upper, clean.normal_range.upper)
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 0.8])
+def test_ordinary_scores_are_no_outliers(sigma):
+    draws = np.random.default_rng(3).lognormal(sigma=sigma, size=(500, 40))
+    assert np.mean([len(find_outliers(row)) for row in draws]) < 0.01
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.1, 0.3])
+def test_what_is_held_out_is_enough_for_a_threshold_where_it_can_be(rate):
+    needed = fewest_held_out(rate)
+    for count in range(3, 400):
+        held = held_out_count(count, rate)
+        assert 1 <= held <= count - 2 and (held >= needed) == (count >= 3 * needed or round(count / 10) >= needed)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_rate_that_is_advised_is_one_that_works(trained):
+    assert why_no_threshold(57, 0.05, True) == why_no_threshold(19, 0.05, False) == ""
+    assert_one_sentence(why_no_threshold(18, 0.05, False), "18 good images", "5% takes 19", "--false-alarm-rate 0.06.")
+    for count in range(3, 60):
+        _, advised, better = why_no_threshold(count, 0.05, trained).rstrip(".").partition("--false-alarm-rate ")
+        if advised:
+            assert why_no_threshold(count, float(better), trained) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmcore.evaluation.bootstrap import draw_images, enough, interval_of_mean, intervals
+from fmcore.evaluation.bootstrap import draw_images, interval_of_mean, intervals
 
 LABELS = np.array([True] * 5 + [False] * 3)
 
@@ -26,8 +26,7 @@ def test_the_seed_decides_and_the_global_generator_is_left_alone():
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
     values = np.random.default_rng(0).standard_normal(400)
-    counts = draw_images(np.zeros(400, bool), 4000, 1)
-    low, high = intervals(lambda c: {"mean": c @ values / 400}, counts)["mean"]
+    low, high = intervals(lambda c: [c @ values / 400], ["mean"], np.zeros(400, bool), 4000, 1)["mean"]
     spread = values.std() / 20
     assert low == pytest.approx(values.mean() - 1.96 * spread, abs=0.1 * spread)
     assert high == pytest.approx(values.mean() + 1.96 * spread, abs=0.1 * spread)
@@ -39,22 +38,24 @@ def test_chunks_do_not_change_the_result_and_bound_each_call():
 
     def measure(counts):
         sizes.append(len(counts))
-        return {"mean": counts @ values}
+        return [counts @ values]
 
-    counts = draw_images(LABELS, 100, 0)
-    assert intervals(measure, counts, chunk=7) == intervals(measure, counts, chunk=100)
-    assert max(sizes[:-1]) == 7 and sum(sizes) == 200
+    whole = intervals(measure, ["mean"], LABELS, 100, 0, chunk=100)
+    assert intervals(measure, ["mean"], LABELS, 100, 0, chunk=7) == whole
+    assert sizes[0] == 100 and max(sizes[1:]) == 7 and sum(sizes) == 200
 
 
 def test_a_draw_without_a_value_leaves_no_interval():
-    counts = draw_images(LABELS, 50, 0)
-    found = intervals(lambda c: {"a": c[:, 0], "b": np.where(c[:, 0] > 0, c[:, 0], np.nan)}, counts)
+    found = intervals(lambda c: [c[:, 0], np.where(c[:, 0] > 0, c[:, 0], np.nan)], "ab", LABELS, 50, 0)
     assert found["b"] is None and found["a"] == [0.0, pytest.approx(3, abs=1)]
 
 
 def test_one_image_of_a_kind_is_not_enough():
-    assert enough(LABELS) and enough(LABELS[:5]) and enough(~LABELS[:5])
-    assert not enough(LABELS[4:]) and not enough(LABELS[:6]) and not enough(LABELS[:0])
+    def known(labels, draws=20):
+        return intervals(lambda c: [c.sum(1)], ["sum"], labels, draws, 0)["sum"] is not None
+
+    assert known(LABELS) and known(LABELS[:5]) and known(~LABELS[:5])
+    assert not known(LABELS[4:]) and not known(LABELS[:6]) and not known(LABELS[:0]) and not known(LABELS, 0)
 
 
 def test_interval_of_the_mean_of_independent_figures():

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from conftest import PATHS, assert_one_sentence, dataset, last_model, write_category
 from sklearn.metrics import average_precision_score, roc_auc_score
+from test_aupro import aupro
 
-from fmcore.data.folders import find_good_images, find_test_items, load_images, split_loaded
+from fmcore.data.folders import find_good_images, find_test_items
 from fmcore.data.picture import read_mask, read_picture, resize_map
-from fmcore.detector.score import Verdict, score_picture
+from fmcore.detector.score import Verdict, judge, score_steps
 from fmcore.errors import DataError, ModelError, SettingsError
-from fmcore.evaluation.aupro import aupro
-from fmcore.evaluation.detection import NAMES
 from fmcore.evaluation.evaluate import EvaluateSettings, evaluate, mean_of, test_categories
-from fmcore.mismatch.mismatch import HeatSettings, PathSettings
+from fmcore.evaluation.metrics import NAMES
+from fmcore.mismatch import HeatSettings, Mismatch
 
 test_categories.__test__ = False  # a function of the package, not a test
 
@@ -31,7 +31,8 @@ def result_of(model, items, **settings) -> dict:
 def test_figures_equal_those_of_scikit_learn(gaussian_model, category_folder):
     items = find_test_items(category_folder)
     result = result_of(gaussian_model, items, pixel_size=48)
-    verdicts = [score_picture(gaussian_model, read_picture(i.path)) for i in items]
+    records = [Mismatch.collect(score_steps(gaussian_model, read_picture(i.path))) for i in items]
+    verdicts = [judge(gaussian_model, record) for record in records]
     truth = np.array([not i.is_good for i in items])
     scores = np.array([v.score for v in verdicts])
     empty = np.zeros((48, 48), bool)
@@ -49,7 +50,7 @@ def test_figures_equal_those_of_scikit_learn(gaussian_model, category_folder):
     ]
     assert 0.9 < result["pixel_auroc"] < 1
     assert (result["n_good"], result["n_defective"], result["n_masks"]) == (4, 4, 4)
-    limit = gaussian_model.info.thresholds["blob"].value
+    limit = gaussian_model.threshold("blob").value
     assert result["threshold"]["value"] == limit
     assert result["false_alarms"] == (scores[~truth] > limit).sum()
     assert result["misses"] == (scores[truth] <= limit).sum()
@@ -139,19 +140,21 @@ def test_nothing_readable_and_unknown_category(gaussian_model, tmp_path):
     assert_one_sentence(caught.value, "None of the 8 test images")
 
 
-def test_test_sets_are_matched_to_the_categories_of_a_model(blobs, tmp_path):
+def test_test_sets_are_matched_to_the_categories_of_a_model(category_folder, tmp_path):
     for number, name in enumerate(("a", "b", "z")):
         write_category(tmp_path / name, first_seed=number)
-    both = last_model({"a": blobs, "b": blobs}, field="gaussian")
-    one = last_model({"other": blobs}, field="gaussian")
+    good = sorted((category_folder / "train" / "good").iterdir())
+    both, one = last_model({"a": good, "b": good}), last_model({"other": good})
     assert {k: len(v) for k, v in test_categories(tmp_path, both).items()} == {"a": 8, "b": 8}
-    assert list(test_categories(tmp_path / "b", both)) == ["b"]
+    assert list(test_categories(tmp_path, both, "b")) == list(test_categories(tmp_path / "b", both)) == ["b"]
     assert list(test_categories(tmp_path / "z", both, "a")) == ["a"]
     assert list(test_categories(tmp_path / "z", one)) == ["other"]
     with pytest.raises(SettingsError, match="several categories"):
         test_categories(tmp_path / "z", both)
     with pytest.raises(DataError, match="named as a category of this model"):
         test_categories(tmp_path, one)
+    with pytest.raises(DataError, match="none is named 'other'"):
+        test_categories(tmp_path, last_model({"a": good, "other": good}), "other")
 
 
 def test_mean_of_categories():
@@ -166,14 +169,11 @@ def test_mean_of_categories():
 
 def test_real_bottles_are_told_apart_within_seconds():
     root = dataset("mvtec/bottle")
-    paths = find_good_images(root).categories["bottle"]
-    images, unreadable = split_loaded(list(load_images(paths, size=64, channels=3)))
-    assert images.shape == (209, 3, 64, 64) and not unreadable
     started = time.process_time()
-    model = last_model({"bottle": images}, field="gaussian", size=64, paths=PathSettings())
-    assert time.process_time() - started <= 10
-    assert model.info.thresholds["bottle"].held_out == 60
-    result = result_of(model, find_test_items(root), pixel_size=64, heat=HeatSettings(smoothing=0.0))
+    paths = {"paths": 4, "times": 12}
+    model = last_model({"bottle": find_good_images(root).categories["bottle"]}, view={"size": 64}, paths=paths)
+    assert time.process_time() - started <= 60
+    result = result_of(model, find_test_items(root), pixel_size=64, heat=HeatSettings())
     assert (result["n_good"], result["n_defective"], result["n_masks"]) == (20, 63, 63)
     assert result["image_auroc"] >= 0.97
     assert result["pixel_auroc"] >= 0.8 and result["aupro"] >= 0.7

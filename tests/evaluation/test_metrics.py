@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from fmcore.evaluation.metrics import auroc, average_precision, f1_max, image_metrics
+from fmcore.evaluation.metrics import auroc, image_metrics
 
 
 def pair_counting(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -37,8 +37,8 @@ def test_all_metrics_count_ties_as_brute_force_does(seed, scale):
     scores = scale * rng.integers(0, 8, 60) - 3.0  # many ties, values far outside [0, 1]
     labels = rng.random(60) < 0.3
     assert auroc(scores, labels) == pytest.approx(pair_counting(scores, labels), abs=1e-6)
-    assert average_precision(scores, labels) == pytest.approx(stepwise_precision(scores, labels), abs=1e-6)
-    assert f1_max(scores, labels) == pytest.approx(best_f1(scores, labels), abs=1e-6)
+    assert image_metrics(scores, labels)["image_ap"] == pytest.approx(stepwise_precision(scores, labels), abs=1e-6)
+    assert image_metrics(scores, labels)["image_f1max"] == pytest.approx(best_f1(scores, labels), abs=1e-6)
 
 
 def test_large_scores_that_differ_little_are_not_ties():
@@ -55,8 +55,8 @@ def test_maps_are_compared_pixel_by_pixel():
 def test_a_constant_detector_gets_one_half_and_the_prevalence():
     labels = np.arange(40) < 2
     assert auroc(np.full(40, 7.0), labels) == pytest.approx(0.5)
-    assert average_precision(np.full(40, 7.0), labels) == pytest.approx(0.05)
-    assert f1_max(np.full(40, 7.0), labels) == pytest.approx(2 * 0.05 / 1.05)
+    assert image_metrics(np.full(40, 7.0), labels)["image_ap"] == pytest.approx(0.05)
+    assert image_metrics(np.full(40, 7.0), labels)["image_f1max"] == pytest.approx(2 * 0.05 / 1.05)
 
 
 def test_perfect_and_inverted_detectors():

@@ -6,39 +6,34 @@ import numpy as np
 import pytest
 
 from fmcore.evaluation.bootstrap import draw_images
-from fmcore.evaluation.metrics import auroc
-from fmcore.evaluation.paired import PairedScores, auroc_difference
+from fmcore.evaluation.metrics import auroc, auroc_difference
 
 
-def scores_of(seed: int, *, images: int = 40, noise: float = 1.0) -> PairedScores:
+def scores_of(seed: int, *, images: int = 40, noise: float = 1.0):
+    """Labels ``(N,)`` and the scores of two detectors, ``(3, N)`` and ``(1, N)``, rounded: some tie."""
     rng = np.random.default_rng(seed)
     defective = np.arange(images) % 3 > 0
     shared = rng.normal(size=images) + defective
     first = shared + 0.1 * rng.normal(size=(3, images))
     second = shared - noise * rng.normal(size=images)
-    return PairedScores(defective, np.round(first, 1), np.round(second[None], 1))  # rounded: some scores tie
+    return defective, np.round(first, 1), np.round(second[None], 1)
 
 
 def test_value_and_interval_are_those_of_resampled_images():
-    sets = [scores_of(0), scores_of(1, images=25)]
-    found = auroc_difference(sets, draws=200, seed=5)
-    by_draw = np.zeros((2, 200))
-    values = []
-    for index, item in enumerate(sets):
-        own = [auroc(row, item.defective) for row in item.first]
-        values.append(np.mean(own) - auroc(item.second[0], item.defective))
-        for draw, counts in enumerate(draw_images(item.defective, 200, 5 + index)):
-            drawn = np.repeat(np.arange(len(counts)), counts.astype(int))
-            own = [auroc(row[drawn], item.defective[drawn]) for row in item.first]
-            by_draw[index, draw] = np.mean(own) - auroc(item.second[0][drawn], item.defective[drawn])
-    assert found.value == pytest.approx(np.mean(values))
-    assert found.interval == pytest.approx(np.percentile(by_draw.mean(0), [2.5, 97.5]))
+    labels, first, second = scores_of(0)
+    value, interval = auroc_difference(labels, first, second, draws=200, seed=5)
+    assert value == pytest.approx(np.mean([auroc(row, labels) for row in first]) - auroc(second[0], labels))
+    by_draw = []
+    for counts in draw_images(labels, 200, 5):
+        drawn = np.repeat(np.arange(len(counts)), counts.astype(int))
+        own = [auroc(row[drawn], labels[drawn]) for row in first]
+        by_draw.append(np.mean(own) - auroc(second[0][drawn], labels[drawn]))
+    assert interval == pytest.approx(np.percentile(by_draw, [2.5, 97.5]))
 
 
 def test_a_detector_differs_from_itself_by_nothing():
-    item = scores_of(2)
-    same = auroc_difference([PairedScores(item.defective, item.second, item.second)])
-    assert same.value == 0 and same.interval == [0, 0]
+    labels, _, second = scores_of(2)
+    assert auroc_difference(labels, second, second) == (0, [0, 0])
 
 
 def test_a_small_gain_on_the_same_images_shows_where_two_intervals_overlap():
@@ -46,15 +41,13 @@ def test_a_small_gain_on_the_same_images_shows_where_two_intervals_overlap():
     defective = np.arange(60) % 2 > 0
     hard = rng.normal(size=60)
     better, worse = hard + 1.0 * defective, hard + 0.6 * defective
-    found = auroc_difference([PairedScores(defective, better[None], worse[None])])
-    assert 0 < found.interval[0] < found.value < found.interval[1] < 0.3
-    unpaired = auroc_difference([PairedScores(defective, better[None], rng.permutation(hard)[None] + 0.6 * defective)])
-    assert np.ptp(unpaired.interval) > 1.5 * np.ptp(found.interval)
+    value, interval = auroc_difference(defective, better[None], worse[None])
+    assert 0 < interval[0] < value < interval[1] < 0.3
+    _, unpaired = auroc_difference(defective, better[None], rng.permutation(hard)[None] + 0.6 * defective)
+    assert np.ptp(unpaired) > 1.5 * np.ptp(interval)
 
 
 def test_a_single_image_of_a_label_gives_no_interval():
-    defective = np.array([False, True, True])
     scores = np.array([[0.0, 1.0, 2.0]])
-    found = auroc_difference([scores_of(4), PairedScores(defective, scores, -scores)])
-    assert found.interval is None and found.value > 0
-    assert auroc_difference([scores_of(4)], draws=0).interval is None
+    assert auroc_difference(np.array([False, True, True]), scores, -scores) == (1, None)
+    assert auroc_difference(*scores_of(4), draws=0)[1] is None

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from conftest import assert_one_sentence
 from test_mixture import (
     assert_score_is_the_gradient,
     assert_variance_is_the_jacobian,
@@ -15,8 +14,7 @@ from test_mixture import (
     states,
 )
 
-from fmcore.decomposition.decomposition import DecompositionSettings, decompose
-from fmcore.errors import SettingsError
+from fmcore.decomposition.sampled import DecompositionSettings, decompose
 from fmcore.fields import EmpiricalField, semicircle, three_clusters, two_moons
 
 LAWS = {"semicircle": semicircle, "two_moons": two_moons, "three_clusters": three_clusters}
@@ -81,7 +79,7 @@ def test_moons_are_mirror_images_and_clusters_sit_where_they_should():
     x = torch.tensor([[0.7, -1.2], [2.0, 0.4]])
     moons = two_moons()
     torch.testing.assert_close(moons.log_density(x, 0.9), moons.log_density(-x, 0.9), atol=1e-3, rtol=1e-3)
-    draws = three_clusters(radius=4, spread=0.5).sample(6000, generator())
+    draws = three_clusters().sample(6000, generator())
     top = draws[draws[:, 1] > 1.0]
     assert len(top) == pytest.approx(2000, abs=4 * 37)
     torch.testing.assert_close(top.mean(0), torch.tensor([0.0, 4.0]), atol=0.05, rtol=0)
@@ -98,18 +96,3 @@ def test_points_beside_the_arc_have_more_weighted_mismatch_than_points_on_it(ang
     on = at(5.0)
     assert at(5.5) > 1.5 * on and at(4.5) > 1.5 * on
     assert at(7.0) > at(5.5)
-
-
-def test_bad_arguments_are_refused_in_one_sentence():
-    bad = [
-        ("noise", lambda: semicircle(noise=0.0)),
-        ("radius", lambda: semicircle(radius=-1.0)),
-        ("strokes", lambda: semicircle(strokes=3)),
-        ("noise", lambda: two_moons(noise=float("nan"))),
-        ("spread", lambda: three_clusters(spread=0.0)),
-        ("radius", lambda: three_clusters(radius=float("inf"))),
-    ]
-    for word, build in bad:
-        with pytest.raises(SettingsError) as caught:
-            build()
-        assert_one_sentence(caught.value, word)

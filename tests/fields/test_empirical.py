@@ -31,8 +31,8 @@ def points_of(shape: tuple[int, ...], count: int = 7) -> torch.Tensor:
     return 1.5 * torch.randn(count, *shape, generator=generator(3))
 
 
-def field_of(shape: tuple[int, ...], **options) -> EmpiricalField:
-    return EmpiricalField(points_of(shape), **options).double()
+def field_of(shape: tuple[int, ...]) -> EmpiricalField:
+    return EmpiricalField(points_of(shape)).double()
 
 
 @pytest.mark.parametrize("t", (0.0, 0.3, 0.8, 0.97))
@@ -70,13 +70,13 @@ def test_set_is_the_limit_of_a_mixture_of_tiny_variance(shape, t):
 @pytest.mark.parametrize("t", (0.0, 0.1, 0.5, 0.9))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_score_is_the_gradient_of_the_log_density(shape, t):
-    field = field_of(shape, chunk=3)
+    field = field_of(shape)
     assert_score_is_the_gradient(field, states(field, t, 3)[0], t)
 
 
 @pytest.mark.parametrize("t", (0.2, 0.5, 0.8))
 def test_posterior_variance_is_the_jacobian_of_the_velocity(t):
-    for field in (field_of((1,), chunk=2), field_of((2,))):
+    for field in (field_of((1,)), field_of((2,))):
         assert_variance_is_the_jacobian(field, states(field, t, 3)[0], t)
 
 
@@ -101,23 +101,6 @@ def test_density_integrates_to_one():
     assert integral_of_density(field_of((2,)), 0.6, -10, 10, 400) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-@pytest.mark.parametrize("t", [0.1, 0.9, 0.999])
-def test_chunks_do_not_change_the_field(chunk, t):
-    whole, parts = field_of((2,), chunk=7), field_of((2,), chunk=chunk)
-    x, _, _ = states(whole, t, 20)
-    for method in METHODS:
-        torch.testing.assert_close(getattr(parts, method)(x, t), getattr(whole, method)(x, t), atol=1e-9, rtol=1e-9)
-
-
-def test_chunk_bounds_the_points_taken_at_once(monkeypatch):
-    sizes, split = [], torch.Tensor.split
-    field = field_of((2,), chunk=3)
-    monkeypatch.setattr(torch.Tensor, "split", lambda *a: [sizes.append(len(part)) or part for part in split(*a)])
-    field(torch.zeros(1, 2, dtype=torch.float64), 0.5)
-    assert sizes == [3, 3, 1]
-
-
 @pytest.mark.parametrize("t", [0.0, 0.5, 0.99])
 def test_one_image_is_a_point_mass(t):
     image = blob_tensors(range(1), size=16)
@@ -139,7 +122,7 @@ def test_at_noise_the_posterior_is_the_whole_set_and_near_data_the_nearest_membe
 
 @pytest.mark.parametrize("t", [0.0, 1e-7, 0.999, 1 - 1e-6])
 def test_float32_values_stay_finite_at_the_ends_and_far_from_the_data(t):
-    field = EmpiricalField(points_of((3, 16, 16)), chunk=2)
+    field = EmpiricalField(points_of((3, 16, 16)))
     for x in (torch.zeros(2, 3, 16, 16), torch.full((2, 3, 16, 16), 300.0)):
         for method in METHODS:
             assert torch.isfinite(getattr(field, method)(x, t)).all(), method
@@ -183,7 +166,6 @@ def test_bad_arguments_are_refused_in_one_sentence():
         (DataError, "at least one", lambda: EmpiricalField(points[:0])),
         (DataError, "finite", lambda: EmpiricalField(points / 0)),
         (DataError, "at least one", lambda: EmpiricalField(torch.zeros(3))),
-        (SettingsError, "chunk", lambda: EmpiricalField(points, chunk=0)),
         (SettingsError, "[0, 1)", lambda: EmpiricalField(points)(points, 1.0)),
         (SettingsError, "[0, 1)", lambda: EmpiricalField(points).log_density(points, torch.tensor([0.5, -1.0]))),
     ]

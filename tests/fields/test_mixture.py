@@ -17,7 +17,7 @@ from fmcore.fields import ExactField, GaussianField, MixtureField
 
 TIMES = (0.1, 0.4, 0.7, 0.95)
 SHAPES = ((1,), (2,), (3, 16, 16))
-GAUSSIANS = {(1,): (1, 0), (2,): (1, 0, 1), (3, 16, 16): (4, 0, 2)}
+GAUSSIANS = {(1,): (1, 2), (2,): (1, 3), (3, 16, 16): (4, 3)}  # rank and number of components
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -25,18 +25,25 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def components_of(shape: tuple[int, ...]) -> list[GaussianField]:
-    """Components of different rank, mean and variance."""
-    fields = [random_gaussian(shape, k, seed=7 + i) for i, k in enumerate(GAUSSIANS[shape])]
+    """Components of different directions, mean and variance."""
+    rank, count = GAUSSIANS[shape]
+    fields = [random_gaussian(shape, rank, seed=7 + i) for i in range(count)]
     for i, field in enumerate(fields):
         field.mean += 0.8 * (i - 0.5)
         field.rest *= 1 + 3 * i
+        field.variances *= 1 + i
     return fields
+
+
+def mixture_of(weights: torch.Tensor, fields: list[GaussianField]) -> MixtureField:
+    parts = ([getattr(field, name) for field in fields] for name in ("mean", "components", "variances", "rest"))
+    return MixtureField(weights, *map(torch.stack, parts))
 
 
 def mixture(shape: tuple[int, ...]) -> MixtureField:
     """A mixture in float64, so that identities can be checked closely."""
     fields = components_of(shape)
-    return MixtureField.of(torch.arange(1.0, len(fields) + 1), fields).double()
+    return mixture_of(torch.arange(1.0, len(fields) + 1), fields).double()
 
 
 def draws_of(shape: tuple[int, ...]) -> int:
@@ -100,11 +107,10 @@ def integral_of_density(field: ExactField, t: float, low: float, high: float, po
 @pytest.mark.parametrize(("shape", "k"), [((1,), 0), ((2,), 1), ((3, 4, 4), 5)])
 def test_mixture_of_one_is_the_gaussian_field(shape, k, t):
     gaussian = random_gaussian(shape, k)
-    one = MixtureField.of(torch.tensor([3.0]), [gaussian])
+    one = mixture_of(torch.tensor([3.0]), [gaussian])
     x = torch.randn(5, *shape, generator=generator())
     for method in ("forward", "log_density", "score", "denoise", "posterior_variance", "posterior_covariance_trace"):
         torch.testing.assert_close(getattr(one, method)(x, t), getattr(gaussian, method)(x, t), atol=2e-5, rtol=1e-4)
-    assert torch.equal(one.responsibilities(x, t), torch.ones(5, 1))
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -195,16 +201,6 @@ def test_samples_have_the_mean_and_covariance_of_the_law():
     assert not torch.equal(field.sample(9, generator(3)), field.sample(9, generator(4)))
 
 
-def test_full_covariances_equal_their_low_rank_form():
-    gaussians = components_of((2,))
-    weights, means = torch.arange(1.0, 4.0), torch.stack([g.mean for g in gaussians])
-    full = MixtureField.full(weights, means, torch.stack([dense_covariance(g) for g in gaussians]))
-    x = torch.randn(6, 2, generator=generator())
-    for method in ("forward", "log_density", "posterior_variance"):
-        expected = getattr(mixture((2,)).float(), method)(x, 0.6)
-        torch.testing.assert_close(getattr(full, method)(x, 0.6), expected, atol=1e-4, rtol=1e-4)
-
-
 def test_isotropic_components_in_one_dimension_by_hand():
     field = MixtureField.isotropic(torch.tensor([1.0, 3.0]), torch.tensor([[-2.0], [2.0]]), torch.tensor([0.25, 1.0]))
     t, x = 0.5, 0.3
@@ -217,13 +213,14 @@ def test_isotropic_components_in_one_dimension_by_hand():
     state = torch.tensor([[x]])
     assert float(field.log_density(state, t)) == pytest.approx(math.log(total), rel=1e-5)
     assert float(field(state, t)) == pytest.approx(sum(d * v for d, v in parts) / total, rel=1e-5)
-    assert field.responsibilities(state, t)[0].tolist() == pytest.approx([d / total for d, _ in parts], rel=1e-5)
+    shares = field.by_component(state, t)[0].softmax(0)[:, 0]
+    assert shares.tolist() == pytest.approx([d / total for d, _ in parts], rel=1e-5)
 
 
 def test_a_time_per_state_equals_one_call_each():
     field, t = mixture((2,)), torch.tensor(TIMES, dtype=torch.float64)
     x = torch.randn(4, 2, generator=generator(), dtype=torch.float64)
-    for name in ("forward", "score", "denoise", "log_density", "posterior_variance", "responsibilities"):
+    for name in ("forward", "score", "denoise", "log_density", "posterior_variance"):
         together = getattr(field, name)(x, t)
         for i in range(4):
             torch.testing.assert_close(together[i], getattr(field, name)(x[i : i + 1], TIMES[i])[0])
@@ -249,22 +246,10 @@ def test_bad_arguments_are_refused_in_one_sentence():
     rows, variances = torch.eye(3)[:2].expand(2, 2, 3), torch.ones(2, 2)
     bad = [
         (SettingsError, "weights", lambda: MixtureField.isotropic(torch.tensor([1.0, -1.0]), means, rest)),
-        (SettingsError, "rest", lambda: MixtureField.isotropic(weights, means, torch.tensor([1.0, 0.0]))),
+        (SettingsError, "variances", lambda: MixtureField.isotropic(weights, means, torch.tensor([1.0, 0.0]))),
         (SettingsError, "variances", lambda: MixtureField(weights, means, rows, -variances, rest)),
-        (SettingsError, "orthonormal", lambda: MixtureField(weights, means, 2 * rows, variances, rest)),
-        (DataError, "weights", lambda: MixtureField.isotropic(torch.ones(3), means, rest)),
-        (DataError, "components", lambda: MixtureField(weights, means, rows[..., :2], variances, rest)),
         (DataError, "finite", lambda: MixtureField.isotropic(weights, means / 0, rest)),
         (DataError, "at least one", lambda: MixtureField.isotropic(weights[:0], means[:0], rest[:0])),
-        (DataError, "at least one", lambda: MixtureField.of(weights, [])),
-        (
-            DataError,
-            "one shape",
-            lambda: MixtureField.of(weights, [random_gaussian((2,), 0), random_gaussian((3,), 0)]),
-        ),
-        (DataError, "do not fit", lambda: MixtureField.full(weights, means, torch.eye(2).expand(2, 2, 2))),
-        (DataError, "symmetric", lambda: MixtureField.full(weights, means, torch.ones(2, 3, 3).triu())),
-        (SettingsError, "positive", lambda: MixtureField.full(weights, means, -torch.eye(3).expand(2, 3, 3))),
     ]
     for error, word, build in bad:
         with pytest.raises(error) as caught:

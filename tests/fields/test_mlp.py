@@ -58,8 +58,8 @@ def test_same_seed_same_bits_and_no_global_random_numbers(trained):
     x = torch.randn(20, 2, generator=torch.Generator().manual_seed(2))
     assert torch.equal(again.network(x, 0.4), training.network(x, 0.4))
     assert torch.equal(before, torch.get_rng_state())
-    other = PointNetwork(2, QUICK.replace(seed=1))
-    assert not torch.equal(other(x, 0.4), PointNetwork(2, QUICK)(x, 0.4))
+    other = PointNetwork(2, QUICK.replace(seed=1), centre=POINTS.mean(0), scale=2.0)
+    assert not torch.equal(other(x, 0.4), PointNetwork(2, QUICK, centre=POINTS.mean(0), scale=2.0)(x, 0.4))
 
 
 def test_times_can_be_given_per_state():

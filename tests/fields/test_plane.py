@@ -14,8 +14,8 @@ FAR = 12 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
 
 
 def correlated() -> MixtureField:
-    covariances = torch.tensor([[[2.0, 0.9], [0.9, 0.6]], [[0.3, -0.1], [-0.1, 1.5]]])
-    return MixtureField.full(torch.tensor([1.0, 3.0]), torch.tensor([[9.0, -1.0], [8.0, 6.0]]), covariances)
+    means, rows = torch.tensor([[9.0, -1.0], [8.0, 6.0]]), torch.tensor([[[0.9, 0.4359]], [[-0.08, 0.9968]]])
+    return MixtureField(torch.tensor([1.0, 3.0]), means, rows, torch.tensor([[2.4], [1.5]]), torch.tensor([0.15, 0.3]))
 
 
 @pytest.mark.parametrize("law", [semicircle(), two_moons(), three_clusters(), correlated()])

@@ -10,15 +10,7 @@ import torch
 from conftest import random_gaussian
 from scipy.ndimage import gaussian_filter
 
-from fmcore.mismatch.mismatch import (
-    HeatSettings,
-    Mismatch,
-    PathSettings,
-    aggregate_paths,
-    image_score,
-    mismatch_steps,
-    smooth,
-)
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps, smooth
 from fmcore.path import draw_noise, interior_times
 
 RAW = HeatSettings(smoothing=0.0)
@@ -85,13 +77,13 @@ def test_times_are_interior_ascending_and_numbered():
 )
 def test_percentile_is_an_order_statistic(alpha, count, rank):
     maps = np.random.default_rng(2).random((2, count, 3, 4), dtype=np.float32)
-    found = aggregate_paths(maps, HeatSettings(aggregator="percentile", percentile=alpha))
+    found = HeatSettings(aggregator="percentile", alpha=alpha).reduce(maps)
     np.testing.assert_array_equal(found, np.sort(maps, axis=1)[:, rank - 1])
 
 
 def test_min_mean_and_median_of_an_even_number_of_paths():
     maps = np.array([4.0, 1.0, 3.0, 10.0], dtype=np.float32).reshape(1, 4, 1, 1)
-    found = {a: float(aggregate_paths(maps, HeatSettings(aggregator=a)).item()) for a in ("min", "mean", "median")}
+    found = {a: float(HeatSettings(aggregator=a).reduce(maps).item()) for a in ("min", "mean", "median")}
     assert found == {"min": 1.0, "mean": 4.5, "median": 3.5}
 
 

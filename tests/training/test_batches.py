@@ -1,4 +1,4 @@
-"""Batches: the laws of their draws, and the same bits whether or not threads make them ahead."""
+"""Batches: the laws of their draws, and the same bits whoever makes them."""
 
 from __future__ import annotations
 
@@ -7,54 +7,75 @@ import pytest
 import torch
 from conftest import blob_tensors
 from scipy.stats import kstest
+from torch.utils.data import DataLoader
 
-from fmcore.training.batches import batches, draw, even_shares
-from fmcore.training.loop import TrainSettings
+from fmcore.training.loop import Batches
 
-
-def settings_of(**changes) -> TrainSettings:
-    return TrainSettings.parse(**{"batch": 4, **changes})
+WHOLE = slice(None)
 
 
-@pytest.mark.parametrize("defects", [0.0, 0.5])
-def test_threads_make_the_same_batches(defects):
-    images, labels = blob_tensors(range(8)), torch.tensor([0, 1] * 4)
-    settings, steps, part = settings_of(defects=defects, seed=3), range(5, 17), slice(1, 3)
-    alone = list(batches(images, labels, settings, steps, part))
-    ahead = list(batches(images, labels, settings, steps, part, workers=3))
-    assert len(alone) == len(ahead) == 12
-    for one, other in zip(alone, ahead, strict=True):
-        for name in ("chosen", "t", "x0", "clean", "seen"):
-            assert torch.equal(getattr(one, name), getattr(other, name)), name
-        assert torch.equal(one.clean, images[one.chosen[part]])
-        assert (one.seen is one.clean) == (defects == 0)
+def batches_of(images=None, labels=None, *, batch: int = 4, seed: int = 0, part: slice = WHOLE) -> Batches:
+    images = blob_tensors(range(8)) if images is None else images
+    return Batches(images, [0, 1] * 4 if labels is None else labels, batch, seed, part)
 
 
-@pytest.mark.parametrize("power", [0.0, 2.0, 5.0])
-def test_times_have_the_density_of_their_power(power):
-    settings = settings_of(time_power=power, batch=16)
-    times = torch.cat([draw(8, None, (1,), settings, step)[1] for step in range(200)]).double().numpy()
-    assert 0 <= times.min() and times.max() <= 1
-    assert kstest(times, lambda t: t ** (power + 1)).pvalue > 0.01  # stratified, so rather too even than too odd
-    strata = [np.floor(draw(8, None, (1,), settings, s)[1].numpy() ** (power + 1) * 16 + 1e-4) for s in range(3)]
-    assert all(s.astype(int).tolist() == list(range(16)) for s in strata)
+def index_images(count: int) -> torch.Tensor:
+    """Images of one pixel that hold their own number."""
+    return torch.arange(float(count)).view(-1, 1, 1, 1)
 
 
-def test_every_step_draws_anew_and_every_image_is_used():
-    draws = [draw(8, None, (3, 4, 4), settings_of(), step) for step in range(40)]
-    assert torch.cat([d[0] for d in draws]).unique().tolist() == list(range(8))
-    assert not torch.equal(draws[0][2], draws[1][2])
-    assert abs(float(torch.cat([d[2] for d in draws]).mean())) < 4 / (40 * 4 * 48) ** 0.5
+def test_times_are_uniform_and_stratified():
+    made = batches_of(index_images(8), batch=16)
+    times = torch.cat([made[step].t for step in range(200)]).double().numpy()
+    assert 0 <= times.min() and times.max() < 1
+    assert kstest(times, "uniform").pvalue > 0.01  # stratified, so rather too even than too odd
+    assert [np.floor(made[step].t.numpy() * 16).astype(int).tolist() for step in range(3)] == [list(range(16))] * 3
+
+
+def test_every_step_draws_anew_and_every_image_is_used_with_its_own_label():
+    made = batches_of(index_images(8), labels=[3, 4, 3, 4, 3, 4, 3, 4])
+    batches = [made[step] for step in range(40)]
+    images = torch.cat([b.x1 for b in batches]).flatten()
+    assert images.unique().tolist() == list(range(8))
+    assert torch.equal(torch.cat([b.labels for b in batches]), 3 + images.long() % 2)
+    assert not torch.equal(batches[0].x0, batches[1].x0)
+    noise = torch.cat([b.x0 for b in batches]).flatten()
+    assert abs(float(noise.mean())) < 4 / len(noise) ** 0.5 and float(noise.std()) == pytest.approx(1, abs=0.2)
+
+
+def test_a_step_is_the_same_again_and_another_seed_gives_another():
+    first, again, other = (batches_of(seed=seed)[5] for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first.x0, other.x0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_parts_of_a_batch_and_workers_change_no_bit(workers):
+    whole, steps = batches_of(), range(3, 9)
+    made = DataLoader(batches_of(part=slice(1, 3)), None, sampler=steps, num_workers=workers)
+    for step, part in zip(steps, made, strict=True):
+        assert torch.equal(part.t, whole[step].t) and torch.equal(part.labels, whole[step].labels)
+        assert torch.equal(part.x0, whole[step].x0[1:3]) and torch.equal(part.x1, whole[step].x1[1:3])
+
+
+def test_lazy_images_are_asked_for_one_by_one_and_only_where_drawn():
+    asked = []
+
+    class Lazy:
+        def __getitem__(self, index: int) -> torch.Tensor:
+            asked.append(index)
+            return torch.full((2, 3, 5), float(index))
+
+    batch = batches_of(Lazy(), labels=[0] * 100_000, part=slice(0, 2))[0]
+    assert batch.x1.shape == (2, 2, 3, 5) and batch.x1[:, 0, 0, 0].tolist() == asked
 
 
 def test_categories_are_drawn_equally_often_however_many_images_they_have():
     labels = torch.tensor([0] * 3 + [1] * 47 + [2] * 10)
-    shares = even_shares(labels)
-    drawn = torch.cat([draw(60, shares, (1,), settings_of(batch=50), step)[0] for step in range(120)])
-    counts = torch.bincount(drawn, minlength=60)
+    made = batches_of(index_images(60), labels, batch=50)
+    counts = torch.bincount(torch.cat([made[step].x1.flatten().long() for step in range(120)]), minlength=60)
     assert counts.min() > 0
     for category in range(3):
         of_it = counts[labels == category]
         assert of_it.sum() == pytest.approx(2000, rel=0.06)
         np.testing.assert_allclose(of_it, 2000 / len(of_it), rtol=0.6)
-    assert even_shares(torch.tensor([0, 1, 1, 0])) is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import assert_one_sentence
 from safetensors import SafetensorError
-from test_loop import new_network, settings_of
+from test_loop import IMAGES, LABELS, new_network, settings_of
 
 from fmcore.errors import ModelError
 from fmcore.training import checkpoint
-from fmcore.training.loop import start_training
+from fmcore.training.checkpoint import start_training
 
 TENSORS = {"x": torch.arange(6.0).reshape(2, 3).T}  # not contiguous
 
@@ -19,22 +23,23 @@ def write(folder, metadata):
     checkpoint.save_atomically(folder / checkpoint.FILE, TENSORS, metadata)
 
 
-@pytest.mark.parametrize(
-    "metadata", [{}, {"step": "3"}, {"step": "three", "settings": "{}"}, {"step": "3", "settings": "{"}]
-)
+GOOD = {"step": "3", "seconds": "1.5", "settings": "{}", "images": ""}
+
+
+@pytest.mark.parametrize("metadata", [{}, {"step": "3"}, GOOD | {"step": "three"}, GOOD | {"settings": "{"}])
 def test_a_file_of_something_else_is_not_taken_for_a_checkpoint(tmp_path, metadata):
     write(tmp_path, metadata)
     with pytest.raises(ModelError) as caught:
-        checkpoint.load(tmp_path, start_training(new_network(), settings_of()), settings_of())
+        checkpoint.load(tmp_path, start_training(new_network()), settings_of(), "")
     assert_one_sentence(caught.value, "not a checkpoint", checkpoint.FILE)
 
 
-@pytest.mark.parametrize(("used", "names"), [("{}", "steps"), ('{"epochs": 3}', "epochs")])
+@pytest.mark.parametrize(("used", "names"), [("{}", "minutes"), ('{"epochs": 3}', "epochs")])
 def test_settings_that_only_one_version_knows_are_named(tmp_path, used, names):
-    write(tmp_path, {"step": "3", "settings": used})
+    write(tmp_path, GOOD | {"settings": used})
     with pytest.raises(ModelError) as caught:
-        checkpoint.load(tmp_path, start_training(new_network(), settings_of()), settings_of())
-    assert_one_sentence(caught.value, "other settings", names)
+        checkpoint.load(tmp_path, start_training(new_network()), settings_of(), "")
+    assert_one_sentence(caught.value, "differs in", names)
 
 
 @pytest.mark.parametrize("error", [OSError("No space left on device"), SafetensorError("I/O error: no space")])
@@ -50,6 +55,56 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_no_other(tmp_path, err
         checkpoint.write_atomically(path, fail)
     assert_one_sentence(caught.value, str(path), "space", "another folder")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
+def test_files_are_as_open_to_others_as_the_umask_says(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write(tmp_path, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / checkpoint.FILE).stat().st_mode & 0o777 == 0o644 & ~mask
+
+
+def test_what_may_not_be_read_or_written_is_not_called_damaged_or_full(tmp_path, monkeypatch):
+    write(tmp_path, {})
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelError) as caught:
+        checkpoint.read_safetensors(tmp_path / checkpoint.FILE)
+    assert_one_sentence(caught.value, checkpoint.FILE, "may not be read", "permissions")
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    with pytest.raises(ModelError) as caught:
+        write(tmp_path, {})
+    assert_one_sentence(caught.value, "cannot be written", "permissions")
+    assert "space" not in str(caught.value)
+
+
+def test_fingerprint_depends_on_labels_order_and_every_pixel():
+    changed = IMAGES.clone()
+    changed[3, 2, 31, 23] += 1e-3
+    seen = [(IMAGES, LABELS), (IMAGES, LABELS.flip(0)), (changed, LABELS), (IMAGES.flip(0), LABELS)]
+    seen += [(IMAGES[:7], LABELS[:7])]
+    assert len({checkpoint.fingerprint(*each) for each in seen}) == 5
+    same = [IMAGES.to(memory_format=torch.channels_last), list(IMAGES)]
+    assert {checkpoint.fingerprint(each, LABELS.tolist()) for each in same} == {checkpoint.fingerprint(IMAGES, LABELS)}
+
+
+def test_fingerprint_of_images_that_name_what_they_depend_on_does_not_look_at_them():
+    first, same, other = (SimpleNamespace(fingerprint=text) for text in ("one", "one", "two"))
+    found = [checkpoint.fingerprint(images, LABELS) for images in (first, same, other)]
+    assert found[0] == found[1] != found[2] and checkpoint.fingerprint(first, LABELS.flip(0)) != found[0]
+
+
+def test_a_forgotten_run_leaves_the_model_and_nothing_of_itself(tmp_path):
+    for name in (checkpoint.FILE, f".{checkpoint.FILE}.123", "model.json", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    checkpoint.forget(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "notes.txt"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):

@@ -1,0 +1,150 @@
+"""From an image file to pixels: the one place where files are opened, within a bound on memory.
+
+Policy, the same everywhere: the first frame; EXIF orientation applied; 16-bit gray scaled by its type; transparency
+composited on white; then gray or RGB. What is larger than wanted is reduced while it is read, by a whole factor: JPEG
+in its decoder, everything else by averaging blocks in strips, so that no second copy of the whole is made.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fmcore.errors import ImageError
+
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 400_000_000  # of the decoded file, before it is reduced
+KEPT_PIXELS = 12_000_000  # of a picture, about
+STRIP_PIXELS = 2_000_000
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+
+_ORIENTATION = 0x0112
+_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+
+
+@contextmanager
+def image_errors(name: str) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one sentence that names the image: an `ImageError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about sizes below our own limit and odd tags
+            yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name!r} is too large (over 178 megapixels): resize it.") from None
+    except PermissionError:
+        raise ImageError(f"{name!r} may not be read: change its permissions.") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name!r} is not an image of a known kind ({', '.join(FORMATS)}).") from None
+    # Pillow's decoders raise many types on damaged data (OSError, SyntaxError, struct.error, ...).
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name!r} is damaged or cut off ({why}): export or upload it again.") from None
+
+
+@contextmanager
+def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The file's header; no pixel is decoded yet, and every error inside becomes an `ImageError`."""
+    path = Path(path)
+    with image_errors(name := path.name):
+        if not path.is_file():
+            raise ImageError(f"{name!r} is not a file: give the path of an image.")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{name!r} is empty (0 bytes): export or upload it again.")
+        # By an open file: of a path Pillow maps some files into memory, and then turns gray TIFF wrongly.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            check_size(image, name, min(max_pixels, MAX_BYTES / _bytes_per_pixel(image)))
+            yield image
+
+
+def check_size(image: Image.Image, name: str, limit: float) -> None:
+    """Raises `ImageError` for more pixels than ``limit``."""
+    if image.width * image.height > limit:
+        size, most = f"{image.width} x {image.height} pixels", f"{limit / 10**6:.3g} megapixels"
+        raise ImageError(f"{name!r} is too large ({size}): resize it to at most {most}.")
+
+
+def upright_size(image: Image.Image, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Height and width as a viewer shows them; ``size``, width and height, where it was another before."""
+    width, height = size or image.size
+    return (width, height) if _turn(image)[1] % 2 else (height, width)
+
+
+def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
+    """Pixels of a picture, about `KEPT_PIXELS` at most, and the height and width that it had before.
+
+    The pixels are ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file holds 16 bits.
+    """
+    size, factor = image.size, _factor(image)
+    if factor > 1:
+        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))  # changes JPEG files only
+    image.load()
+    factor = _factor(image)
+
+    def reduced(strip: Image.Image) -> np.ndarray:
+        return np.asarray(Image.fromarray(_to_pixels(strip, name)).reduce(factor))
+
+    return _by_strips(image, factor, reduced), upright_size(image, size)
+
+
+def decode_levels(image: Image.Image, name: str) -> np.ndarray:
+    """Every pixel of a mask ``(H, W)``, its brightest channel; type and scale as of `decode`."""
+    image.load()
+    return _by_strips(image, 1, lambda part: np.atleast_3d(_to_pixels(part, name)).max(axis=2))
+
+
+def scaled(values: np.ndarray, full: float, name: str) -> np.ndarray:
+    """``values / full``, float32 in [0, 1]. Raises `ImageError` if they are not in [0, full]."""
+    if not (values.min() >= 0 and values.max() <= full):  # a NaN is in no range either
+        raise ImageError(f"{name!r} holds values outside [0, {full}]: give 8 or 16 bits, or floats in [0, 1].")
+    return values.astype(np.float32) / full
+
+
+def _by_strips(image: Image.Image, step: int, pixels_of: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+    """``pixels_of`` strips whose rows are a multiple of ``step``, put together and turned upright."""
+    width, height = image.size
+    rows = step * max(1, STRIP_PIXELS // (width * step))
+    tops = range(0, height, rows)
+    strips = [pixels_of(image.crop((0, top, width, min(top + rows, height)))) for top in tops]
+    (is_mirrored, quarters), whole = _turn(image), np.concatenate(strips)
+    return np.ascontiguousarray(np.rot90(whole[:, ::-1] if is_mirrored else whole, quarters))
+
+
+def _turn(image: Image.Image) -> tuple[bool, int]:
+    """What makes it upright: whether to mirror it, and then how many quarters to turn it left."""
+    # A PNG without orientation in its header would be decoded to look for it; TIFF is turned by Pillow itself.
+    known = image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info)
+    return _TURNS.get(1 if known else image.getexif().get(_ORIENTATION), (False, 0))
+
+
+def _factor(image: Image.Image) -> int:
+    return max(1, math.ceil((image.width * image.height / KEPT_PIXELS) ** 0.5))
+
+
+def _bytes_per_pixel(image: Image.Image) -> float:
+    """What Pillow takes to decode the whole, as measured, however much of it is kept."""
+    if image.format == "TIFF":  # turned by Pillow, in a copy
+        return 4 if image.tag_v2.get(_ORIENTATION, 1) == 1 else 8
+    if image.info.get("progressive"):  # JPEG: all coefficients, two bytes each
+        blocks = [across * down for _, across, down, _ in image.layer]
+        return 1 + 2 * sum(blocks) / max(blocks)
+    return 16 if image.format == "WEBP" else 4
+
+
+def _to_pixels(image: Image.Image, name: str) -> np.ndarray:
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):  # of 32-bit integers only 16 bits have a defined full scale
+        return scaled(np.asarray(image), 1 if mode == "F" else 65535, name)
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        mode = "L" if mode in ("LA", "La") else "RGB"
+    return np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))

@@ -1,0 +1,118 @@
+"""From recorded mismatch to a heat map and a score (Eqs. 3-4): free to change, the field is never run again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+from scipy.ndimage import gaussian_filter
+
+from fmcore.mismatch.aggregators import AGGREGATORS
+from fmcore.mismatch.steps import MismatchStep
+from fmcore.settings import Settings
+
+
+class HeatSettings(Settings):
+    """How a recorded mismatch becomes a heat map. The defaults are the paper's but for the smoothing, which a view
+    chooses."""
+
+    aggregator: str = Field("min", description="over paths, per pixel and time")
+    alpha: float | None = Field(None, description="parameter of the aggregator, where it has one")
+    exponent: float = Field(2.0, ge=0, le=8, description="r of the time weight t^r")
+    smoothing: float = Field(0.0, ge=0, le=16, description="Gaussian blur of the map, sigma in cells of its grid")
+
+    @field_validator("aggregator")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in AGGREGATORS:
+            raise ValueError(f"It must be one of {', '.join(AGGREGATORS)}")
+        return name
+
+    @field_validator("alpha")
+    @classmethod
+    def _in_range(cls, alpha: float | None, info: ValidationInfo) -> float | None:
+        parameter = AGGREGATORS[info.data["aggregator"]].parameter if "aggregator" in info.data else None
+        if alpha is not None and (parameter is None or not parameter.low <= alpha <= parameter.high):
+            takes = f"takes {parameter.low:g} to {parameter.high:g}" if parameter else "has no parameter"
+            raise ValueError(f"The aggregator {info.data.get('aggregator', '')} {takes}")
+        return alpha
+
+    def reduce(self, maps: np.ndarray) -> np.ndarray:
+        """``(..., K, H, W)`` to ``(..., H, W)`` by the aggregator."""
+        chosen = AGGREGATORS[self.aggregator]
+        default = chosen.parameter.default if chosen.parameter else None
+        return chosen.reduce(maps, default if self.alpha is None else self.alpha)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Mismatch ``D`` at the times recorded so far: ``maps`` ``(T', K, H, W)`` float32, ``times`` ``(T',)``."""
+
+    times: np.ndarray
+    maps: np.ndarray
+
+    @classmethod
+    def collect(cls, steps: Iterable[MismatchStep]) -> Mismatch:
+        """From the steps of one image, in any number."""
+        steps = list(steps)
+        return cls(np.array([s.t for s in steps]), np.stack([s.paths for s in steps]))
+
+    def subset(self, indices: slice | list[int]) -> Mismatch:
+        """Only some of the times; the heat map of a subset is the average over that subset."""
+        return Mismatch(self.times[indices], self.maps[indices])
+
+    def per_time(self, settings: HeatSettings) -> np.ndarray:
+        """Aggregated over paths (Eq. 3): ``(T', H, W)``, unweighted."""
+        return settings.reduce(self.maps)
+
+    def weighted(self, settings: HeatSettings) -> np.ndarray:
+        """``t^r D_t``, smoothed, ``(T', H, W)``: each time's contribution; their mean is the heat map."""
+        weights = (self.times**settings.exponent)[:, None, None].astype(np.float32)
+        return smooth(weights * self.per_time(settings), settings.smoothing)
+
+    def running(self, settings: HeatSettings) -> np.ndarray:
+        """Anytime heat maps ``(T', H, W)``: entry j averages the weighted maps up to and including j."""
+        sums = np.cumsum(self.weighted(settings), axis=0, dtype=np.float64)
+        return (sums / np.arange(1, len(sums) + 1)[:, None, None]).astype(np.float32)
+
+    def heatmap(self, settings: HeatSettings) -> np.ndarray:
+        """``(1 / T') sum_j t_j^r D_j``, smoothed (Eq. 4): ``(H, W)`` float32, non-negative."""
+        return self.running(settings)[-1]
+
+
+class RunningHeatmap:
+    """The anytime heat map of an image that is still being scored, each time aggregated and smoothed once.
+
+    The result has the very bits of ``Mismatch.collect(steps).heatmap(heat)``, which does all times anew.
+    """
+
+    def __init__(self, heat: HeatSettings):
+        self.heat = heat
+        self.count = 0
+        self._sum: np.ndarray | float = 0.0
+
+    def add(self, step: MismatchStep) -> np.ndarray:
+        """The heat map ``(H, W)`` float32 of all steps up to and including this one."""
+        single = Mismatch(np.array([step.t]), step.paths[None]).weighted(self.heat)[0]
+        # float64, as in `Mismatch.running`: the sum must not depend on how many times follow.
+        self._sum = self._sum + single.astype(np.float64)
+        self.count += 1
+        return (self._sum / self.count).astype(np.float32)
+
+
+def smooth(maps: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of the last two axes, ``sigma`` in cells, edges reflected; 0 leaves them as they are."""
+    if not sigma:
+        return maps
+    return gaussian_filter(maps, sigma=(0,) * (maps.ndim - 2) + (sigma, sigma), mode="reflect")
+
+
+def image_score(heatmap: np.ndarray) -> float:
+    """``max(heat) + mean of the top 1 % of heat``, the top 1 % rounded up to whole pixels (Eq. 4)."""
+    flat = heatmap.ravel()
+    top = max(1, math.ceil(0.01 * flat.size))
+    largest = np.partition(flat, flat.size - top)[-top:].astype(np.float64)
+    return float(largest.max() + largest.mean())

@@ -1,0 +1,193 @@
+"""Test laws of a picture and of a mix, their terms in closed form, and the weighted maps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZE, assert_one_sentence, blob_tensors, random_gaussian
+
+from fmcore.decomposition.closed_form import gaussian_terms
+from fmcore.decomposition.image_laws import (
+    decompose_law,
+    empirical_law,
+    exact_terms,
+    gaussian_law,
+    image_law,
+    network_law,
+    noisy_image_law,
+    path_count,
+)
+from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms, decompose
+from fmcore.errors import DataError, SettingsError
+from fmcore.fields import GaussianField, MixtureField
+from fmcore.fields.gaussian import fit_gaussian
+from fmcore.fields.unet import VelocityUNet
+from fmcore.training.settings import TrainSettings
+
+SETTINGS = DecompositionSettings(samples=200, times=4)
+IMAGE = (3, 16, 16)
+SHAPES = {"1-D": ((1,), 0, 0), "2-D": ((2,), 1, 1), "image": (IMAGE, 4, 6)}
+
+
+@pytest.fixture(scope="module")
+def mix() -> torch.Tensor:
+    return blob_tensors(range(40, 46), size=16)
+
+
+@pytest.fixture(scope="module")
+def p() -> GaussianField:
+    return fit_gaussian(blob_tensors(range(12), size=16))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_closed_form_of_two_gaussians_is_what_sampling_estimates(name):
+    shape, k, l = SHAPES[name]  # noqa: E741
+    p, q = random_gaussian(shape, k), random_gaussian(shape, l, seed=1)
+    p.rest.mul_(3)  # or the 1-D laws differ in nothing but their means
+    for step in decompose(p, q, DecompositionSettings(samples=3000, times=4)):
+        exact = gaussian_terms(p, q, step.t)
+        for term in ("mismatch", "denoising", "fisher"):
+            estimate = getattr(step, term)
+            assert abs(getattr(exact, term) - estimate.value) < 3 * estimate.error
+        assert exact.mismatch == pytest.approx(exact.denoising + exact.fisher)
+        assert exact.denoising == pytest.approx(step.posterior.value, rel=1e-4)
+
+
+def test_closed_form_agrees_with_dense_matrices():
+    from conftest import dense_covariance
+
+    p, q, t = random_gaussian((2, 5), 3), random_gaussian((2, 5), 2, seed=1), 0.7
+    eye = torch.eye(10, dtype=torch.float64)
+    c, d = ((1 - t) ** 2 * eye + t**2 * dense_covariance(field) for field in (p, q))
+    shift = (q.mean - p.mean).double().flatten()
+    gap = c.inverse() - d.inverse()
+    divergence = t**2 * (c.inverse() @ shift).square().sum() + (gap @ d @ gap).trace()
+    exact = gaussian_terms(p, q, t)
+    assert exact.fisher_divergence == pytest.approx(float(divergence), rel=1e-6)
+    assert exact.fisher == pytest.approx(((1 - t) / t) ** 2 * float(divergence), rel=1e-6)
+    assert exact.denoising == pytest.approx(float((dense_covariance(q) @ d.inverse()).trace()), rel=1e-6)
+
+
+def test_one_picture_alone_has_only_a_fisher_term_equal_to_the_closed_form(p, mix):
+    law = image_law(mix[0])
+    steps = list(decompose_law(p, law, SETTINGS))
+    exact = exact_terms(p, law, [step.t for step in steps])
+    for step, terms in zip(steps, exact, strict=True):
+        assert step.denoising.value < 1e-6 and terms.denoising == 0
+        assert step.fisher.value == pytest.approx(step.mismatch.value, rel=1e-4)
+        assert abs(step.mismatch.value - terms.fisher) < 3 * step.mismatch.error
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.4])
+def test_sensor_noise_has_the_denoising_term_of_its_formula(p, mix, noise):
+    law = noisy_image_law(mix[0], noise)
+    steps = list(decompose_law(p, law, SETTINGS))
+    for step, terms in zip(steps, exact_terms(p, law, [s.t for s in steps]), strict=True):
+        expected = mix[0].numel() * noise**2 / ((1 - step.t) ** 2 + (step.t * noise) ** 2)
+        assert terms.denoising == pytest.approx(expected) == pytest.approx(step.posterior.value, rel=1e-5)
+        assert abs(step.denoising.value - expected) < 3 * step.denoising.error
+        assert abs(step.fisher.value - terms.fisher) < 3 * step.fisher.error
+        assert abs(step.cross.value) < 3 * step.cross.error
+
+
+@pytest.mark.parametrize(("size", "collapsed"), [(16, 0.78), (64, 0.48)])
+def test_empirical_denoising_term_collapses_the_earlier_the_more_pixels(size, collapsed):
+    p, mix = fit_gaussian(blob_tensors(range(12), size=size)), blob_tensors(range(40, 46), size=size)
+    steps = list(decompose_law(p, empirical_law(mix), DecompositionSettings(samples=60, times=19)))
+    shares = [step.denoising.value / step.mismatch.value for step in steps]
+    assert shares[0] > 0.5  # t = 0.05: the members are not told apart yet
+    assert all(share < 1e-2 for share, step in zip(shares, steps, strict=True) if step.t > collapsed)
+
+
+def test_cross_term_of_one_picture_vanishes_only_on_average_over_the_mix(p, mix):
+    law, settings = empirical_law(mix), DecompositionSettings(samples=400, times=9)
+    singles = [next(decompose_law(p, law, settings, image=image)) for image in mix]
+    assert max(abs(step.cross.value) / step.cross.error for step in singles) > 4
+    mean = sum(step.cross.value for step in singles) / len(mix)
+    assert abs(mean) < 3 * math.hypot(*(step.cross.error for step in singles)) / len(mix)
+    assert all(step.posterior is None for step in singles)
+
+
+@pytest.mark.parametrize("shape", [(1,), (2,), (5, 6, 4)])
+def test_cross_term_of_a_group_of_the_mix_is_not_zero_and_that_of_the_whole_mix_is(shape):
+    """Exact fields throughout. The identity needs paths to draws of the law that v_q is of: the groups of a mix are
+    not, and their cross terms, far from zero, only cancel."""
+    still = torch.zeros(shape)
+    good, defective = GaussianField.isotropic(still, 0.3), GaussianField.isotropic(still + 1.5, 0.3)
+    mix = MixtureField.isotropic(torch.ones(2), torch.stack([still, still + 1.5]), torch.full((2,), 0.3))
+    draws, settings = torch.Generator().manual_seed(1), DecompositionSettings(samples=3000, times=4)
+    groups = [field.sample(3000, draws) for field in (good, defective)]
+    of_good, of_defective, of_mix = (
+        next(decompose(good, mix, settings, samples=x)) for x in (*groups, torch.cat(groups))
+    )
+    assert of_mix.t == 0.2
+    assert of_good.cross.value < -8 * of_good.cross.error and of_defective.cross.value > 8 * of_defective.cross.error
+    assert abs(of_mix.cross.value) < 3 * of_mix.cross.error
+    # Nor is the denoising term of a group the posterior variance of the mix: that, too, is a mean over both.
+    assert abs(of_mix.denoising.value - of_mix.posterior.value) < 3 * of_mix.denoising.error
+    # And so the Fisher term of good images can exceed their mismatch less what they must have at least.
+    assert of_good.denoising.value + of_good.fisher.value > of_good.mismatch.value + 8 * of_good.cross.error
+
+
+def test_learned_laws_report_the_cross_term_and_no_posterior(blobs):
+    p, mix = fit_gaussian(blobs), blob_tensors(range(40, 46))
+    network = VelocityUNet.new(None, (3, SIZE, SIZE), 1, widths=(16,), blocks=1, seed=0)
+    before = network(mix[:1], 0.5)
+    *_, (record, learned) = network_law(mix, network, TrainSettings(steps=2, batch=2))
+    assert record.step == 2 and not torch.equal(learned.field(mix[:1], 0.5), before) and not network.training
+    for law in (gaussian_law(mix), learned):
+        assert not law.exact
+        for step in decompose_law(p, law, SETTINGS.replace(samples=12)):
+            total = step.denoising.value + step.fisher.value + step.cross.value
+            assert step.mismatch.value == pytest.approx(total, rel=1e-4) and step.posterior is None
+            assert abs(step.cross.value) > 1e-3 * step.mismatch.value
+        assert exact_terms(p, law, [0.5]) is None
+
+
+def test_every_picture_of_a_mix_gets_as_many_paths(mix):
+    seen = []
+
+    def field(x, t):
+        seen.append(x)
+        return torch.zeros_like(x)
+
+    settings = DecompositionSettings(samples=8, times=1)
+    law = empirical_law(mix)
+    next(decompose_law(field, law, settings))
+    assert sum(map(len, seen)) == path_count(law, settings) == 12
+    assert path_count(law, settings, image=mix[0]) == path_count(noisy_image_law(mix[0], 0.1), settings) == 8
+
+
+def test_weighted_and_averaged_maps_keep_the_identity(p, mix):
+    terms = Terms.collect(decompose_law(p, gaussian_law(mix), SETTINGS.replace(samples=12)))
+    assert terms.times.shape == (4,) and terms.maps["fisher"].shape == (4, 16, 16)
+    for maps in (terms.weighted(2.0), terms.averaged(2.0)):
+        total = sum(maps[name] for name in NAMES[1:])
+        np.testing.assert_allclose(total, maps["mismatch"], rtol=1e-3, atol=1e-4 * maps["mismatch"].max())
+    by_hand = sum(t**2 * values for t, values in zip(terms.times, terms.maps["cross"], strict=True)) / 4
+    np.testing.assert_allclose(terms.averaged(2.0)["cross"], by_hand, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(terms.averaged(0.0)["fisher"], terms.maps["fisher"].mean(0), rtol=1e-5)
+    assert terms.scale(2.0, least=1e9) == 1e9
+    reached = np.abs(np.stack(list(terms.averaged(2.0).values())))
+    assert np.mean(reached > terms.scale(2.0)) == pytest.approx(0.01, abs=0.005)
+
+
+def test_bad_arguments_are_refused_in_one_sentence(mix):
+    bad = [
+        (SettingsError, "Noise", lambda: noisy_image_law(mix[0], 0.0)),
+        (SettingsError, "Noise", lambda: noisy_image_law(mix[0], "0.1")),
+        (DataError, "finite", lambda: noisy_image_law(mix[0] * math.nan, 0.1)),
+        (DataError, "finite", lambda: image_law(mix[0] * math.inf)),
+        (DataError, "at least one", lambda: empirical_law(mix[:0])),
+        (DataError, "at least 2", lambda: gaussian_law(mix[:1])),
+        (DataError, "no step", lambda: Terms.collect([])),
+        (SettingsError, "between 0", lambda: gaussian_terms(random_gaussian((2,), 1), random_gaussian((2,), 1), 1.0)),
+        (SettingsError, "shapes", lambda: gaussian_terms(random_gaussian((2,), 1), random_gaussian((3,), 1), 0.5)),
+    ]
+    for error, word, build in bad:
+        with pytest.raises(error) as caught:
+            build()
+        assert_one_sentence(caught.value, word)

@@ -6,6 +6,8 @@ import os
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+# Jobs run beside each other, one core each: threads of one that wait for one another stand still where cores are busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import demo
 
@@ -20,4 +22,5 @@ def has_screen() -> bool:
 app = demo.build()
 
 if __name__ == "__main__":
+    demo.warm_up()
     app.launch(inbrowser=has_screen(), **demo.launch_options())

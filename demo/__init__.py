@@ -1,13 +1,19 @@
-"""The app: one tab per file, all computing done by fmcore."""
+"""The app: one folder per tab, all computing done by fmcore."""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from demo.decomposition_tab import build_decomposition_tab
-from demo.inspect_tab import build_inspect_tab
-from demo.playground_tab import build_playground_tab
-from demo.style import page_css, theme
+from demo.common.embedded import warm_up
+from demo.common.glossary import glossary
+from demo.common.style import page_css, theme
+from demo.decomposition import api as decomposition_api
+from demo.decomposition.tab import build_decomposition_tab
+from demo.inspect import api as inspect_api
+from demo.inspect.tab import build_inspect_tab
+from demo.playground.tab import build_playground_tab
+
+__all__ = ["build", "launch_options", "warm_up"]
 
 TITLE = "Flow Mismatching"
 TABS = (
@@ -15,20 +21,26 @@ TABS = (
     ("Playground", build_playground_tab),
     ("Decomposition", build_decomposition_tab),
 )
-SENTENCE = (
-    "A flow model that has learned only good images predicts a velocity towards them; "
-    "where the straight path to your picture disagrees, something is unlike the good ones."
+APIS = (inspect_api.build_api, decomposition_api.build_api)
+SENTENCE = "Shows where a picture is unlike good ones, having seen only good ones."
+STEPS = (
+    "Pick an example, or upload your own picture.",
+    "Press ▶ and watch the map sharpen.",
+    "Click a place to see why.",
 )
 
 
 def build() -> gr.Blocks:
     """The whole app, not yet launched."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as app:
-        gr.HTML(f"<h1>{TITLE}</h1><p>{SENTENCE}</p>", elem_id="title")
+        steps = "".join(f"<li>{step}</li>" for step in STEPS)
+        gr.HTML(f"<h1>{TITLE}</h1><p>{SENTENCE}</p><ol>{steps}</ol>{glossary()}", elem_id="title")
         with gr.Tabs():
             for name, build_tab in TABS:
                 with gr.Tab(name):
                     build_tab(app)
+        for build_api in APIS:
+            build_api()
     return app.queue(max_size=32, default_concurrency_limit=4)
 
 

@@ -21,12 +21,17 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from demo import inspection, own, viewer
-from fmcore.data.folders import load_images, split_loaded
+import fmcore
+from demo.common import features, messages
+from demo.inspect import fitting
 from fmcore.data.picture import read_picture
-from fmcore.detector.model import load_model, save_model
-from fmcore.detector.score import judge, score_picture, score_steps
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.detector.fit import fit
+from fmcore.detector.loading import load_model
+from fmcore.detector.saving import save_model
+from fmcore.detector.score import judge, score_steps
+from fmcore.detector.score import score as score_picture
+from fmcore.mismatch import HeatSettings, Mismatch, image_score
+from fmcore.training.settings import TrainSettings
 
 FORMS = ("a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif")
 STARTED_WITHIN = 30  # seconds; about 4 on two idle cores
@@ -68,13 +73,13 @@ def running_app(embedded: Path, temporary: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory, gaussian_model, category_folder) -> Path:
     root = tmp_path_factory.mktemp("embedded")
-    good = [read_picture(p).tensor(SIZE, 3) for p in sorted((category_folder / "train" / "good").iterdir())]
-    images, _ = split_loaded(good)
-    network = last_model({"blob": images}, field="unet", steps=3, widths=(16, 16), false_alarm_rate=0.5)
+    good = sorted((category_folder / "train" / "good").iterdir())
+    options = {"options": {"widths": (16, 16)}, "training": TrainSettings(steps=3), "false_alarm_rate": 0.5}
+    network = last_model({"blob": good}, field="unet", **options)
     for name, model in (("gaussian", gaussian_model), ("unet", network)):
-        (root / name).mkdir()
         save_model(root / name, model)
     shutil.copytree(category_folder, root / "examples" / "blob")
+    shutil.copytree(category_folder / "train" / "good", root / "good" / "blob")
     return root
 
 
@@ -90,8 +95,7 @@ def client(url) -> Client:
 
 
 def score(client, file, **options):
-    own = dict.fromkeys(("paths", "times", "smoothing"))  # None: the model's own
-    options = {"model": "gaussian", "category": "blob"} | own | options
+    options = {"model": "gaussian", "category": "blob"} | options
     return client.predict(None if file is None else handle_file(file), api_name="/score", **options)
 
 
@@ -128,13 +132,22 @@ def test_score_equals_fmcore_to_the_last_bit(client, embedded, files, name):
         assert (answer["anomalous"], answer["note"]) == (expected.anomalous, expected.note)
 
 
+def test_the_model_on_feature_maps_is_that_of_its_good_pictures(client, embedded, files):
+    good = sorted((embedded / "good" / "blob").iterdir())
+    *_, record = fit({"blob": good}, features.SETTINGS)
+    answer = client.predict(handle_file(files / "a.png"), category="blob", heatmap=True, api_name="/score")
+    expected = score_picture(record.model, files / "a.png")
+    assert answer["score"] == expected.score and np.array(answer["heatmap"]).shape == record.model.view().shape[1:]
+    refusal(lambda: client.predict(None, 0, "features", "bottle", api_name="/score"), "no category 'bottle'")
+
+
 def test_settings_reach_fmcore_and_end_the_verdict(client, embedded, files):
     model, picture = load_model(embedded / "gaussian"), read_picture(files / "a.png")
-    paths = PathSettings(paths=3, times=5, structure=0.3)
-    heat = HeatSettings(aggregator="percentile", percentile=0.5, exponent=1.0, smoothing=0.5)
+    paths = model.info.paths.replace(paths=3, times=5)
+    heat = HeatSettings(aggregator="percentile", alpha=0.5, exponent=1.0, smoothing=0.5)
     expected = judge(model, Mismatch.collect(score_steps(model, picture, paths)), paths, heat)
-    options = {"paths": 3, "times": 5, "structure": 0.3}
-    options |= {"aggregator": "percentile", "percentile": 0.5, "exponent": 1, "smoothing": 0.5}
+    options = {"paths": 3, "times": 5}
+    options |= {"aggregator": "percentile", "alpha": 0.5, "exponent": 1, "smoothing": 0.5}
     answer = score(client, files / "a.png", **options)
     assert answer["score"] == expected.score
     assert answer["anomalous"] is None and "other settings" in answer["note"]
@@ -169,13 +182,10 @@ def test_bad_files_end_in_one_sentence(client, files, name, part):
         ({"times": 0}, "greater"),
         ({"times": 49}, "at most 48"),
         ({"paths": 17}, "at most 16"),
-        ({"structure": 1.5}, "structure"),
-        ({"structure": -1}, "structure"),
-        ({"structure": "0.5"}, "structure"),
         ({"exponent": "2"}, "exponent"),
         ({"exponent": 99}, "exponent"),
         ({"smoothing": -1}, "smoothing"),
-        ({"percentile": [1]}, "percentile"),
+        ({"aggregator": "percentile", "alpha": [1]}, "alpha"),
         ({"aggregator": "max"}, "aggregator"),
         ({"model": "resnet"}, "no model 'resnet'"),
         ({"model": "../gaussian"}, "no model"),
@@ -188,6 +198,25 @@ def test_bad_settings_end_in_one_sentence(client, files, options, part):
     refusal(lambda: score(client, files / "a.png", **options), part)
 
 
+def test_heat_map_comes_when_asked_for(client, embedded, files):
+    expected = score_picture(load_model(embedded / "gaussian"), files / "gray.png")
+    heatmap = np.array(score(client, files / "gray.png", heatmap=True)["heatmap"], np.float32)
+    assert heatmap.shape == (SIZE, SIZE) and image_score(heatmap) == expected.score
+    assert score(client, files / "gray.png")["heatmap"] is None
+
+
+def test_endpoints_are_named_typed_and_documented(client):
+    api = client.view_api(return_format="dict")["named_endpoints"]
+    for name, types in {
+        "/score": {"picture": "None | filepath", "example": "None | int", "paths": "None | int", "heatmap": "bool"},
+        "/fit": {"pictures": "list[filepath]"},
+        "/decompose": {"pictures": "None | list[filepath]", "samples": "int", "noise": "float"},
+    }.items():
+        found = {p["parameter_name"]: p["python_type"]["type"] for p in api[name]["parameters"]}
+        assert types.items() <= found.items()
+        assert "float" in api[name]["returns"][0]["python_type"]["type"]
+
+
 @pytest.mark.parametrize("example", [8, -2, 1.5, "one", True, [0]])
 def test_bad_example_ends_in_one_sentence(client, example):
     refusal(lambda: score(client, None, example=example), "no example")
@@ -197,12 +226,27 @@ def test_missing_file_ends_in_one_sentence(client):
     refusal(lambda: score(client, None), "upload an image")
 
 
+FOREIGN = "/etc/passwd"
+
+
 @pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "gradio.FileData"}}])
-def test_files_of_the_server_are_out_of_reach(url, meta):
+@pytest.mark.parametrize(
+    ("endpoint", "data"),
+    [
+        ("score", [{"path": FOREIGN}, None, "gaussian", "blob", *[None] * 6, False]),
+        ("fit", [[{"path": FOREIGN}] * 5]),
+        ("fit_own", [[{"path": FOREIGN}] * 5]),
+        ("decompose", ["blob", [{"path": FOREIGN}], 0, "gaussian", "noisy", 0.1, "picture", 4, 3, 0]),
+    ],
+)
+def test_files_of_the_server_are_out_of_reach(url, endpoint, data, meta):
     """Sent as raw HTTP, because the client would upload its own file of that name instead."""
+    for value in data:
+        for file in value if isinstance(value, list) else [value]:
+            if isinstance(file, dict):
+                file |= meta
     api = json.load(urllib.request.urlopen(f"{url}/config"))
-    index = next(d["id"] for d in api["dependencies"] if d["api_name"] == "score")
-    data = [{"path": "/etc/passwd", **meta}, "gaussian", "blob", 2, 3, "min", 0.25, 2, 2, -1, None]
+    index = next(d["id"] for d in api["dependencies"] if d["api_name"] == endpoint)
     body = json.dumps({"data": data, "fn_index": index, "session_hash": "raw"}).encode()
     join = urllib.request.Request(f"{url}/gradio_api/queue/join", body, {"Content-Type": "application/json"})
     urllib.request.urlopen(join).close()
@@ -212,15 +256,15 @@ def test_files_of_the_server_are_out_of_reach(url, meta):
 
 
 def inspect(client, paths, *, model="gaussian", k=2, t=3):
-    settings = (model, "blob", k, t, 0.0, "min", 0.25, 2.0, 2.0)
+    settings = (model, "blob", k, t, "min", 0.25, 2.0, 2.0)
     return client.submit([handle_file(p) for p in paths], *settings, api_name="/inspect")
 
 
 def test_one_bad_file_does_not_stop_the_others(client, files):
     answers = list(inspect(client, [files / "text.png", files / "a.png"]))
-    messages = [message for message, _ in answers if isinstance(message, str)]
-    head, arrays = viewer.unpack(messages[-1])
-    notice = answers[-1][1]
+    texts = [message for message, *_ in answers if isinstance(message, str)]
+    head, arrays = messages.unpack(texts[-1])
+    notice = answers[-1][-1]
     assert head["kind"] == "partial" and "a.png" in head["name"] and arrays["running"].shape == (1, SIZE, SIZE)
     assert "Skipped" in notice and "text.png" in notice
     refusal(lambda: inspect(client, [files / "text.png", files / "empty.png"]).result(), "text.png")
@@ -235,7 +279,7 @@ def test_anytime_map_comes_first_and_cancel_frees_the_model(client, files):
     while not job.outputs():
         time.sleep(0.01)
         assert not job.done()
-    assert viewer.unpack(job.outputs()[0][0])[0]["done"] == 1
+    assert messages.unpack(job.outputs()[0][0])[0]["done"] == 1
     job.cancel()
     started = time.monotonic()
     assert score(client, files / "a.png")["score"] > 0
@@ -244,53 +288,65 @@ def test_anytime_map_comes_first_and_cancel_frees_the_model(client, files):
 
 def test_own_images_are_fitted_and_used_at_once(client, files, tmp_path):
     paths = write_blobs(tmp_path, range(24), size=80)
-    *_, sentence = client.submit([handle_file(p) for p in paths], 64, api_name="/fit")
-    assert "Fitted to 24 images. Threshold" in sentence
-    images, _ = split_loaded(list(load_images(paths, size=64, channels=3)))
-    model = last_model(
-        {inspection.OWN_CATEGORY: images},
-        field="gaussian",
-        size=64,
-        calibration_images=own.CALIBRATED,
-        paths=PathSettings.recommended(),
-    )
-    expected = score_picture(model, read_picture(files / "a.png"))
-    answer = score(client, files / "a.png", model="own", category=None, structure=None)
-    assert answer["score"] == expected.score and answer["anomalous"] is True
+    *_, sentence = client.submit([handle_file(p) for p in paths], api_name="/fit_own")
+    assert "Fitted to 24 pictures in" in sentence and "Threshold" in sentence and "at most 5%" in sentence
+    texts = [answer[0] for answer in inspect(client, [files / "a.png"], model="own", k=0) if isinstance(answer[0], str)]
+    assert messages.unpack(texts[-1])[0]["name"] == "a.png"
     # Another visitor does not see it.
-    stranger = Client(client.src, verbose=False)
-    refusal(lambda: score(stranger, files / "a.png", model="own"), "fitted to your images")
+    refusal(lambda: inspect(Client(client.src, verbose=False), [files / "a.png"], model="own").result(), "fitted to")
 
 
-def test_five_images_make_a_field_without_a_threshold(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(5))
-    assert "too few" in client.predict([handle_file(p) for p in paths], 64, api_name="/fit")
-    assert score(client, files / "a.png", model="own")["anomalous"] is None
+def test_scoring_does_not_wait_for_a_fit(client, files, tmp_path):
+    job = client.submit([handle_file(p) for p in write_blobs(tmp_path, range(40), size=80)], api_name="/fit_own")
+    while not job.outputs():
+        time.sleep(0.01)
+        assert not job.done()
+    assert score(Client(client.src, verbose=False), files / "a.png")["score"] > 0
+    assert not job.done()
+    job.cancel()
 
 
-@pytest.mark.parametrize(("count", "said"), [(own.CALIBRATED - 1, "too few"), (own.CALIBRATED, "Threshold")])
-def test_the_fewest_images_that_give_a_threshold_are_as_the_page_says(client, tmp_path, count, said):
-    paths = write_blobs(tmp_path, range(count))
-    assert said in client.predict([handle_file(p) for p in paths], 64, api_name="/fit")
+def test_own_images_are_fitted_through_the_interface(client, files, tmp_path):
+    paths = write_blobs(tmp_path, range(24), size=80)
+    fitted = client.predict([handle_file(p) for p in paths], api_name="/fit")
+    expected = score_picture(fmcore.fit(paths), files / "a.png")
+    answer = score(client, files / "a.png", model=fitted["model"], category=None)
+    assert (answer["score"], answer["threshold"]) == (expected.score, expected.threshold) and answer["anomalous"]
+    assert fitted["threshold"] == expected.threshold and fitted["unlike"] == [] and "Threshold" in fitted["said"]
+    refusal(lambda: client.predict([], api_name="/fit"), "No file")
+
+
+def test_the_fewest_images_that_give_a_threshold_are_as_the_page_says(client, files, tmp_path):
+    paths = write_blobs(tmp_path, range(fitting.FOR_A_THRESHOLD))
+    fitted = client.predict([handle_file(p) for p in paths[1:]], api_name="/fit")
+    assert fitted["threshold"] is None and "too few" in fitted["said"]
+    assert score(client, files / "a.png", model=fitted["model"])["anomalous"] is None
+    assert "Threshold" in client.predict([handle_file(p) for p in paths], api_name="/fit_own")
+
+
+def test_good_pictures_unlike_the_others_are_named(client, tmp_path):
+    odd = write_blobs(tmp_path / "odd", range(300, 301), defect=True)[0].rename(tmp_path / "odd one.png")
+    paths = [*write_blobs(tmp_path, range(20)), odd]
+    sentence = client.predict([handle_file(p) for p in paths], api_name="/fit_own")
+    assert "Unlike the others, so not counted: odd one.png; are they good?" in sentence
 
 
 def test_bad_own_images_end_in_one_sentence(client, files, tmp_path):
     paths = [handle_file(p) for p in write_blobs(tmp_path, range(5))]
-    bad = handle_file(files / "text.png")
-    for given, size, part in (
-        (paths[:4], 64, "at least 5"),
-        ([*paths[:4], bad], 64, "text.png"),
-        ([bad] * 5, 64, "None of the 5"),
-        (paths * 41, 64, "at most 200"),
-        (paths, 100, "64 or 128"),
-        (paths, "64", "64 or 128"),
-        (None, 64, "No file"),
+    bad, cut = handle_file(files / "text.png"), handle_file(files / "cut.png")
+    for given, part in (
+        (paths[:4], "at least 5"),
+        ([*paths[:4], bad], "text.png"),
+        ([*paths[:4], cut], "cut.png"),
+        ([bad] * 5, "Only 0 of 5"),
+        (paths * 101, "at most 500"),
+        (None, "No file"),
     ):
-        refusal(lambda given=given, size=size: client.predict(given, size, api_name="/fit"), part)
+        refusal(lambda given=given: client.predict(given, api_name="/fit_own"), part)
 
 
 def test_only_the_chosen_endpoints_are_documented(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score", "/decompose"]
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score", "/fit", "/decompose"]
 
 
 def test_app_starts_without_embedded_models(tmp_path):

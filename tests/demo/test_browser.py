@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import re
 import shutil
 import time
+import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +18,11 @@ from conftest import DATASETS, last_model
 from PIL import Image
 from test_app import running_app
 
-from fmcore.data.folders import load_images, split_loaded
 from fmcore.data.picture import read_picture
 from fmcore.data.rendered import RenderSettings, render, write_dataset
-from fmcore.detector.model import load_model, save_model
-from fmcore.detector.score import score_picture
-from fmcore.mismatch.mismatch import PathSettings
+from fmcore.detector.loading import load_model
+from fmcore.detector.saving import save_model
+from fmcore.detector.score import score as score_picture
 
 BOTTLE = DATASETS / "mvtec" / "bottle" / "test" / "broken_large" / "000.png"
 REPAINT_MS = 100
@@ -53,9 +56,7 @@ def embedded(tmp_path_factory) -> Path:
     ):
         pass
     paths = sorted((root / "examples" / "gear" / "train" / "good").iterdir())
-    images, _ = split_loaded(list(load_images(paths, size=128, channels=3)))
-    model = last_model({"gear": images}, field="gaussian", size=128, paths=PathSettings())
-    (root / "gaussian").mkdir()
+    model = last_model({"gear": paths}, view={"size": 128}, paths={})
     save_model(root / "gaussian", model)
     return root
 
@@ -203,7 +204,11 @@ def test_real_picture_can_be_uploaded(page, embedded):
     scrub(page, ".time", 3, ".now canvas")
 
 
-def test_sliders_repaint_at_once_without_the_server(page, tmp_path):
+def test_sliders_repaint_at_once_without_the_server(page, picture, tmp_path):
+    marked = Image.open(picture)
+    marked.paste((255, 0, 0), (40, 40, 90, 90))  # found for certain: where nothing is unusual the overlay is clear
+    marked.save(tmp_path / "marked.png")
+    upload_and_wait(page, tmp_path / "marked.png")
     took = [scrub(page, ".time", step, ".running canvas") for step in (0, 9, 5, 2, 11)]
     took.append(scrub(page, ".opacity", 10, ".picture canvas"))
     print(f"slowest repaint {max(took):.1f} ms")
@@ -244,8 +249,8 @@ def test_clicking_a_pixel_plots_its_curve_and_the_normal_range(page):
 def test_changing_r_recomputes_without_the_network_and_ends_the_verdict(page):
     page.find_element("css selector", "#settings button").click()
     boxes = "#settings input[type=number]"
-    until(lambda: len(page.find_elements("css selector", boxes)) == 6, "the settings")
-    box = page.find_elements("css selector", boxes)[4]  # K, T, structure, alpha, r
+    until(lambda: len(page.find_elements("css selector", boxes)) == 4, "the settings")
+    box = page.find_elements("css selector", boxes)[2]  # K, T, r
     box.clear()
     box.send_keys("1")
     until(lambda: "No verdict" in text(page, ".verdict"), "the new score")
@@ -258,7 +263,8 @@ def test_bad_file_is_explained_in_one_sentence(page, tmp_path):
     (tmp_path / "text.png").write_text("this is no image")
     upload(page, tmp_path / "text.png")
     until(lambda: "'text.png' is not an image of a known kind" in text(page, "body"), "the message")
-    assert state(page) == "ready" and "Traceback" not in text(page, "body")
+    assert state(page) == "empty" and "text.png" in text(page, ".note")  # no verdict of an earlier picture
+    assert "Traceback" not in text(page, "body")
 
 
 def test_several_pictures_can_be_chosen_from_and_an_added_one_is_shown(page, picture, tmp_path):
@@ -292,7 +298,7 @@ def fit_own(page, folder):
     upload(page, *good, to="#good")
     until(lambda: "good5" in script(page, "return document.querySelector('#good').textContent"), "the good pictures")
     page.find_element("css selector", "#fit").click()
-    until(lambda: text(page, "#fitted").startswith("Fitted to 6 images"), "the fit")
+    until(lambda: text(page, "#fitted").startswith("Fitted to 6 pictures"), "the fit", 120)
 
 
 def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
@@ -315,20 +321,114 @@ def test_a_fit_leaves_no_result_of_another_model_on_the_screen(page, tmp_path):
     assert text(page, ".word") == "Nothing scored yet" and not text(page, ".figures")
 
 
-def test_a_picture_of_something_else_is_told_beside_the_verdict(page, tmp_path):
+def test_a_picture_of_something_else_is_the_headline(page, tmp_path):
     board = np.kron(np.indices((16, 16)).sum(0) % 2, np.ones((8, 8))) * 255
     Image.fromarray(board.astype(np.uint8)).save(tmp_path / "board.png")
     upload_and_wait(page, tmp_path / "board.png")
+    assert text(page, ".verdict .word") == "Not a picture of “gear”?"
     assert "unlike this category" in text(page, ".note") and "My own good images" in text(page, ".note")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+def test_menus_left_as_they_were_change_nothing(page, picture):
+    upload_and_wait(page, picture)
+    before = text(page, ".verdict"), text(page, ".note")
+    menu = page.find_element("css selector", "#model input")
+    menu.click()
+    until(lambda: page.find_elements("css selector", "ul[role=listbox] li"), "the list of models")
+    page.find_element("css selector", "#title h1").click()
+    menu.click()
+    until(lambda: page.find_elements("css selector", "ul[role=listbox] li"), "the list of models")
+    page.find_elements("css selector", "ul[role=listbox] li")[0].click()  # the one that is chosen
+    menu.send_keys("\ue004")  # tab
+    time.sleep(1)
+    assert state(page) == "ready" and (text(page, ".verdict"), text(page, ".note")) == before
+    assert "own gear" in text(page, "#files")
+
+
+def test_another_number_of_draws_scores_again_and_its_reset_too(page):
+    before = text(page, ".figures")
+    page.find_element("css selector", "#settings button").click()
+    boxes = "#settings input[type=number]"
+    until(lambda: page.find_elements("css selector", boxes), "the settings")
+    box = page.find_elements("css selector", boxes)[0]
+    box.clear()
+    box.send_keys("1")
+    box.send_keys("\ue004")  # tab
+    until(lambda: state(page) == "ready" and "No verdict" in text(page, ".verdict"), "the score with K = 1")
+    assert text(page, ".figures") != before and "K = 4" in text(page, ".keys")
+    page.find_element("css selector", "#reset").click()
+    until(lambda: state(page) == "ready" and text(page, ".figures") == before, "the score with the model's own K")
+
+
+def test_no_file_left_no_verdict_left(page, picture):
+    upload_and_wait(page, picture)
+    page.find_element("css selector", "#files button[aria-label=Clear]").click()
+    until(lambda: state(page) == "empty" and not text(page, ".figures"), "the empty screen")
+
+
+def test_the_headline_names_the_picture_and_results_can_be_saved(page, picture):
+    upload_and_wait(page, picture)
+    assert text(page, ".verdict .named") == "own gear.png"
+    page.find_element("css selector", "#download").click()
+    until(lambda: page.find_elements("css selector", "#saved a"), "the file")
+    address = page.find_element("css selector", "#saved a").get_attribute("href")
+    with zipfile.ZipFile(io.BytesIO(urllib.request.urlopen(address).read())) as archive:
+        (row,) = csv.DictReader(archive.read("results.csv").decode().splitlines())
+    assert row["name"] == "own gear.png"
+    assert float(row["score"]) == float(script(page, "return document.querySelector('.fm').dataset.score"))
+
+
+@pytest.fixture(scope="module")
+def features_url(tmp_path_factory):
+    """An app with good pictures and examples only: it makes its model at the start."""
+    root = tmp_path_factory.mktemp("good")
+    settings = RenderSettings(categories=("gear",), train=20, test_good=1, test_per_defect=1)
+    for _ in write_dataset(root / "examples", settings):
+        pass
+    shutil.copytree(root / "examples" / "gear" / "train" / "good", root / "good" / "gear")
+    with running_app(root, tmp_path_factory.mktemp("app")) as address:
+        yield address
+
+
+def test_the_model_on_feature_maps_is_made_at_the_start_and_judges(page, features_url):
+    page.get(features_url)
+    wait(page, "ready", 90)
+    assert text(page, ".verdict .word") in ("Anomalous", "Normal") and "threshold" in text(page, ".figures")
+    assert "16 × 16" in text(page, ".place") and "the mean over all noise" in text(page, ".now figcaption")
+    took = [scrub(page, ".time", step, ".running canvas") for step in (0, 9, 5)]
+    assert max(took) <= REPAINT_MS
+    assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+def test_early_maps_are_not_black(page):
+    """Each time has its own colour scale, which is said beside the map."""
+    lit = """
+        const canvas = document.querySelector('.now canvas');
+        const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+        let lit = 0;
+        for (let i = 0; i < data.length; i += 4) lit += data[i] + data[i + 1] + data[i + 2] > 30;
+        return lit / (canvas.width * canvas.height);
+    """
+    ends = []
+    for step in (0, 11):
+        scrub(page, ".time", step, ".now canvas")
+        assert script(page, lit) > 0.02
+        ends.append(float(re.search(r"end at ([\d.e-]+[\de])", text(page, ".now .ends"))[1]))
+    assert 20 * ends[0] < ends[1]
+
+
+@pytest.mark.parametrize("width", [1920, 1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_fits_the_screen(page, tmp_path, width, scheme):
     show_at(page, width, scheme)
     page.refresh()
     wait(page, "ready")
     assert script(page, "return document.documentElement.scrollWidth") <= width
+    top = script(page, "return document.querySelector('.verdict').getBoundingClientRect().top")
+    assert top < 600  # beside or below the examples, in view when one is tapped
+    assert not script(page, "return document.querySelector('.overflow-menu > button')?.checkVisibility()")
+    letters = script(page, "return parseFloat(getComputedStyle(document.querySelector('.note')).fontSize)")
+    assert letters >= (16 if width == 1920 else 12.9)
     shot = tmp_path / f"{width}-{scheme}.png"
     page.save_screenshot(str(shot))
     print(shot)

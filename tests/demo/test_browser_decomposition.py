@@ -10,8 +10,8 @@ import pytest
 from selenium.common.exceptions import StaleElementReferenceException
 from test_browser import REPAINT_MS, embedded, page, script, scrub, text, until, upload, url  # noqa: F401
 
-from demo.style import COLOURS
 from fmcore.data.rendered import render
+from fmcore.palette import COLOURS
 
 NUMBERS = """
 return [...document.querySelectorAll('.term')].map(e => [e.dataset.term, e.querySelector('.number').innerText]);
@@ -68,6 +68,9 @@ def ready(page) -> None:  # noqa: F811
 
 
 def choose_law(page, law: str) -> None:  # noqa: F811
+    if law not in ("image", "noisy"):
+        page.find_element("css selector", "#fd-more input").click()
+        until(lambda: page.find_elements("css selector", f"#fd-law input[value={law}]"), "the further laws")
     script(page, f"document.querySelector('#fd-law input[value={law}]').click()")
 
 
@@ -155,6 +158,26 @@ def test_a_learned_law_shows_its_error_below_the_axis(tab):
             )
             assert script(tab, bar) >= zero - 2
     assert "error of the learned" in text(tab, ".fd .chart-title")
+
+
+def test_a_changed_law_dims_the_result_until_it_is_computed_or_changed_back(tab):
+    def dimmed() -> bool:
+        return script(tab, "return document.querySelector('.fd').dataset.outdated") == "true"
+
+    before = shown_numbers(tab)
+    choose_law(tab, "image")
+    until(dimmed, "the dimmed result")
+    assert "Settings changed" in text(tab, ".fd .changed") and shown_numbers(tab) == before
+    choose_law(tab, "noisy")
+    until(lambda: not dimmed(), "the result as it was")
+    choose_law(tab, "image")
+    until(dimmed, "the dimmed result")
+    decompose(tab)
+    assert not dimmed() and shown_numbers(tab) != before
+
+
+def test_the_button_is_above_the_fold(tab):
+    assert script(tab, "return document.querySelector('#fd-start').getBoundingClientRect().bottom") < 900
 
 
 def test_own_picture_and_bad_file(tab, tmp_path):

@@ -11,16 +11,17 @@ import pytest
 import torch
 from conftest import SIZE, assert_one_sentence, write_blobs
 
-from demo import decomposition_run as run
-from demo import decomposition_tab as tab
-from demo import library, viewer
-from demo.decomposition_run import check_request, run_request, show_result
-from demo.decomposition_view import LAWS, ZERO
+from demo.common import embedded as models
+from demo.common import messages
+from demo.decomposition import api, tab
+from demo.decomposition import decompose as run
+from demo.decomposition.decompose import run_request, show_result
+from demo.decomposition.request import check_request
+from demo.decomposition.view import LAWS, ZERO
 from fmcore.data.picture import read_picture
-from fmcore.decomposition.decomposition import DecompositionSettings
-from fmcore.decomposition.laws import decompose_law, empirical_law, noisy_image_law
-from fmcore.decomposition.terms import NAMES, Terms
-from fmcore.detector.model import save_model
+from fmcore.decomposition.image_laws import decompose_law, empirical_law, noisy_image_law
+from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms
+from fmcore.detector.saving import save_model
 from fmcore.errors import FlowMismatchingError
 
 CHOICES = {"law": "noisy", "noise": 0.1, "ends": "picture", "samples": 4, "times": 3, "seed": 0}
@@ -29,7 +30,6 @@ CHOICES = {"law": "noisy", "noise": 0.1, "ends": "picture", "samples": 4, "times
 @pytest.fixture(scope="module", autouse=True)
 def embedded(tmp_path_factory, gaussian_model, category_folder):
     root = tmp_path_factory.mktemp("embedded")
-    (root / "gaussian").mkdir()
     save_model(root / "gaussian", gaussian_model)
     shutil.copytree(category_folder, root / "examples" / "blob")
     with pytest.MonkeyPatch.context() as patch:
@@ -53,15 +53,15 @@ def uploaded(paths) -> list[dict]:
 
 
 def by_hand(law_of, **settings) -> tuple[Terms, torch.Tensor]:
-    y = read_picture(library.examples("blob")[0].path).tensor(SIZE, 3)
-    p = library.model("gaussian").field("blob")
+    model, _ = models.find("gaussian", "blob")
+    y, p = model.view("blob")(read_picture(models.examples("blob")[0].path)), model.field("blob")
     return Terms.collect(decompose_law(p, law_of(y), DecompositionSettings(samples=4, times=3, chunk=8), **settings)), y
 
 
 def test_result_is_what_fmcore_computes_and_the_message_carries_it():
     _, token = finish(request())
     expected, _ = by_hand(lambda y: noisy_image_law(y, 0.1))
-    head, arrays = viewer.unpack(show_result(token, 2.0))
+    head, arrays = messages.unpack(show_result(token, 2.0))
     assert head["kind"] == "full" and head["times"] == expected.times.tolist() and head["paths"] == 4
     for name in NAMES:
         assert head["values"][name] == expected.values[name].tolist()
@@ -84,7 +84,7 @@ def test_terms_sum_up_in_the_message_and_the_weight_only_changes_the_maps():
     _, token = finish(request(law="gaussian"))
     heads = []
     for exponent in (2.0, 0.0):
-        head, arrays = viewer.unpack(show_result(token, exponent))
+        head, arrays = messages.unpack(show_result(token, exponent))
         total = sum(np.array(head["values"][name]) for name in NAMES[1:])
         np.testing.assert_allclose(head["values"]["mismatch"], total, rtol=1e-4)
         heads.append((head, arrays))
@@ -104,11 +104,12 @@ def test_partial_messages_come_first_and_grow():
 
 
 def test_every_law_runs_and_says_what_is_special(monkeypatch):
-    monkeypatch.setattr(run, "NETWORK", run.NETWORK.replace(steps=2, batch=2, widths=(16,)))
+    monkeypatch.setattr(run, "NETWORK", run.NETWORK.replace(steps=2, batch=2))
+    monkeypatch.setattr(run, "WIDTHS", (16,))
     notes = set()
     for law in LAWS:
         _, token = finish(request(law=law))
-        head, _ = viewer.unpack(show_result(token, 2.0))
+        head, _ = messages.unpack(show_result(token, 2.0))
         notes.add(head["note"])
         if law == "image":
             assert max(map(abs, head["values"]["cross"])) < 1e-2 * max(head["values"]["mismatch"])
@@ -121,9 +122,10 @@ def test_every_law_runs_and_says_what_is_special(monkeypatch):
 
 def test_paths_to_the_whole_mix_and_uploads_that_join_it(tmp_path):
     _, token = finish(request(law="empirical", ends="mix"))
-    mix = torch.stack([read_picture(item.path).tensor(SIZE, 3) for item in library.examples("blob")])
+    view = models.find("gaussian", "blob")[0].view("blob")
+    mix = torch.stack([view(read_picture(item.path)) for item in models.examples("blob")])
     expected, _ = by_hand(lambda y: empirical_law(mix))
-    head, arrays = viewer.unpack(show_result(token, 2.0))
+    head, arrays = messages.unpack(show_result(token, 2.0))
     assert head["values"]["fisher"] == expected.values["fisher"].tolist()
     assert head["paths"] == len(mix) and head["seen"] == f"One of {len(mix)} pictures" and "outline" not in arrays
     files = uploaded(write_blobs(tmp_path, range(700, 702)))
@@ -145,10 +147,54 @@ def test_examples_are_computed_once_for_all_visitors():
 
 def test_opening_the_tab_computes_only_what_is_not_there():
     chosen = (None, 0, "gaussian", "blob", "noisy", 0.1, "picture", 4, 3, 0, 2.0)
-    *_, (_, token) = tab._first_look(None, *chosen)
+    *_, (_, token, shown_for, _) = tab._first_look(None, None, *chosen)
     assert run.RESULTS.get(token) is not None
-    ((message, same),) = tab._first_look(token, *chosen)
-    assert same == token and not isinstance(message, str)
+    ((message, same, still, _),) = tab._first_look(token, shown_for, *chosen)
+    assert (same, still) == (token, shown_for) and not isinstance(message, str)
+
+
+def test_a_result_says_when_settings_have_changed_since():
+    given = (None, 0, "gaussian", "blob", "noisy", 0.1, "picture", 4, 3, 0)
+    *_, (_, token, shown_for, _) = tab._run(*given, 2.0)
+
+    def said(*changed) -> str:
+        return json.loads(tab._mark(token, shown_for, *changed))["kind"]
+
+    assert said(*given) == "current"
+    assert said(*given[:6], "mix", *given[7:]) == "current"  # of no meaning for this law
+    for place, other in ((1, 1), (4, "image"), (5, 0.2), (7, 5), (9, 1)):
+        assert said(*given[:place], other, *given[place + 1 :]) == "outdated"
+    assert tab._mark(None, None, *given) == gr.skip()
+
+
+def test_a_long_job_leaves_the_queue_of_short_ones(monkeypatch):
+    monkeypatch.setattr(run, "NETWORK", run.NETWORK.replace(steps=2, batch=2))
+    monkeypatch.setattr(run, "WIDTHS", (16,))
+    given = (None, 0, "gaussian", "blob", "network", 0.1, "picture", 4, 3, 7)
+    ((message, token, shown_for, waiting),) = tab._run(*given, 2.0)
+    assert json.loads(message)["kind"] == "working" and (token, shown_for) == (None, None)
+    *_, (_, token, shown_for, _) = tab._run_long(waiting)
+    assert run.RESULTS.get(token).request.law == "network" and shown_for == tab._wish(*given)
+    # What is there already needs no queue, and the same wish once more is a new one.
+    *_, (_, again, _, left) = tab._run(*given, 2.0)
+    assert again == token and left == gr.skip()
+    run.RESULTS.drop([token])
+    ((*_, other),) = tab._run(*given, 2.0)
+    assert other != waiting and other[1:] == waiting[1:]
+
+
+def test_menus_left_as_they_were_change_nothing():
+    assert tab._model_changed(["gaussian", "blob"], "gaussian", "blob") == [gr.skip()] * 4
+    assert tab._category_changed(["gaussian", "blob"], "gaussian", "blob") == [gr.skip()] * 3
+    *_, chosen = tab._model_changed([None, None], "gaussian", "blob")
+    assert chosen == ["gaussian", "blob"]
+
+
+def test_laws_of_several_pictures_are_folded_away():
+    few, all_laws = (dict(tab._law_choices(more)) for more in (False, True))
+    assert set(all_laws.values()) == set(LAWS) and set(few.values()) == {"image", "noisy"}
+    update, noise, ends = tab._more_changed(False, "gaussian")
+    assert update["value"] == "noisy" and noise["visible"] and not ends["visible"]
 
 
 @pytest.mark.parametrize(
@@ -193,11 +239,11 @@ def test_bad_weights_and_files_become_messages_of_the_app(exponent, tmp_path):
         list(tab._run(*arguments, 2.0))
     assert_one_sentence(caught.value.message, "text.png")
     with pytest.raises(gr.Error):
-        tab._decompose(*arguments)
+        api.decompose("blob", arguments[0])  # not in the folder of uploads
 
 
 def test_programming_interface_gives_the_table():
-    table = tab._decompose(None, 1, "gaussian", "blob", "noisy", 0.1, "picture", 4, 3, 0)
+    table = api.decompose("blob", example=1, noise=0.1, samples=4, times=3)
     json.dumps(table)
     total = np.array(table["denoising"]) + table["fisher"] + table["cross"]
     np.testing.assert_allclose(table["mismatch"], total, rtol=1e-4)

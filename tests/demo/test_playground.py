@@ -13,12 +13,14 @@ import pytest
 import torch
 from conftest import assert_one_sentence
 
-from demo import playground
-from demo.playground_tab import build_playground_tab
+from demo.common.store import Store
+from demo.playground import answers as playground
+from demo.playground import scenes
+from demo.playground.tab import build_playground_tab
 from fmcore.decomposition.landscape import PlaneGrid, landscape
 from fmcore.decomposition.probe import probe
 from fmcore.fields import semicircle
-from fmcore.mismatch.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.path import draw_noise
 
 HANDLERS = (playground.scene, playground.look, playground.scores, playground.train)
@@ -37,7 +39,7 @@ def request(**changes) -> dict:
         "starts": draw_noise(4, (2,), 0).tolist(),
         "times": 6,
         "aggregator": "min",
-        "percentile": 0.25,
+        "alpha": 0.25,
         "exponent": 2,
         "spread": 0,
         **changes,
@@ -113,7 +115,7 @@ def test_own_points_make_a_law():
 
 
 def test_most_points_make_a_coarser_landscape():
-    points = [[math.cos(i), math.sin(i)] for i in range(playground.MAX_POINTS)]
+    points = [[math.cos(i), math.sin(i)] for i in range(scenes.MAX_POINTS)]
     answer = playground.scores(request(law="own", points=points, times=24))
     assert playground.SIDES[0] <= answer["side"] < playground.SIDES[1]
 
@@ -133,9 +135,7 @@ def test_training_goes_on_from_request_to_request_and_its_network_is_used():
 
 
 def test_trainings_stay_under_their_memory_limit(monkeypatch):
-    from demo.shelf import Shelf
-
-    monkeypatch.setattr(playground, "TRAININGS", Shelf(600_000))  # room for one
+    monkeypatch.setattr(playground, "TRAININGS", Store(600_000))  # room for one
     monkeypatch.setattr(playground, "CHUNK_SECONDS", 0.0)
     first, second = (playground.train(request()) for _ in range(2))
     assert "error" in playground.train(request(network=first["network"]))
@@ -156,7 +156,7 @@ BAD = {
     "seed": [-1, 1.5, "0", None, 2**40],
     "times": [0, 49, 3.7, "12", None, True],
     "aggregator": ["max", None, 3],
-    "percentile": [0, 1.5, "x", None],
+    "alpha": [0, 1.5, "x"],
     "exponent": [-1, 9, float("nan"), None],
     "spread": [-0.1, 2.5, "0", None, float("nan"), True],
     "network": ["unknown", 5, "x" * 10_000, ["a"]],
@@ -167,9 +167,10 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
 def test_bad_values_end_in_one_sentence(name, value):
-    assert_one_sentence(playground.look(request(**{name: value}))["error"])
+    bad = {"aggregator": "percentile", name: value}  # the one that takes an alpha
+    assert_one_sentence(playground.look(request(**bad))["error"])
     if name not in ("targets", "spread"):
-        assert_one_sentence(playground.scores(request(**{name: value}))["error"])
+        assert_one_sentence(playground.scores(request(**bad))["error"])
 
 
 @pytest.mark.parametrize("points", [[], [[0, 0]], [[0, 0]] * 301, [[0, 0, 0]] * 5, None, [[0, 99]] * 5])

@@ -1,0 +1,118 @@
+"""Untrusted inputs: every value a request can carry is checked here, whatever component it came through.
+
+Events that take settings are declared with ``preprocess=False``, because gradio's own checks end in nameless
+errors for values of a wrong type. Files are vetted before that step: they lie in gradio's upload folder.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from fmcore.errors import FlowMismatchingError, SettingsError
+from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings
+
+MAX_FILES = 12
+MAX_PIXELS = 25_000_000  # of an uploaded picture
+MAX_PATHS = 16
+MAX_TIMES = 48
+MAX_MESSAGE = 400  # characters; a message may quote what was sent
+
+
+def shown_error(error: FlowMismatchingError) -> gr.Error:
+    """The sentence of an expected error, fit for gradio's message box, which renders HTML."""
+    return gr.Error(html.escape(shortened(str(error)), quote=False), title="That did not work", print_exception=False)
+
+
+def shortened(message: str) -> str:
+    """At most `MAX_MESSAGE` characters of it."""
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def plain_errors(function: Callable) -> Callable:
+    """Turn a handler's expected errors into `shown_error`; works for functions and for generators."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def generator(*args, **kwargs):
+            try:
+                yield from function(*args, **kwargs)
+            except FlowMismatchingError as error:
+                raise shown_error(error) from None
+
+        return generator
+
+    @functools.wraps(function)
+    def plain(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except FlowMismatchingError as error:
+            raise shown_error(error) from None
+
+    return plain
+
+
+def path_settings(own: PathSettings, paths: object, times: object, *, exact: bool = False) -> PathSettings:
+    """``own`` with another K and T, within what this app allows; K = 0 only where the mean is ``exact``.
+
+    Raises:
+        SettingsError: for a wrong type or range.
+    """
+    settings = own.replace(paths=paths, times=times)
+    if settings.paths == 0 and not exact:
+        raise SettingsError("K = 0, all noise at once, needs a field on feature maps: choose at least 1.")
+    for name, value, limit in (("K", settings.paths, MAX_PATHS), ("T", settings.times, MAX_TIMES)):
+        if value > limit:
+            raise SettingsError(f"{name} = {value} is more than the app allows: choose at most {limit}.")
+    return settings
+
+
+def heat_settings(aggregator: object, alpha: object, exponent: object, smoothing: object) -> HeatSettings:
+    """Settings of the heat map; ``alpha`` counts only for an aggregator that takes a parameter.
+
+    Raises:
+        SettingsError: for an unknown aggregator, a wrong type or range.
+    """
+    known = AGGREGATORS.get(aggregator) if isinstance(aggregator, str) else None
+    if known is not None and known.parameter is None:
+        alpha = None
+    return HeatSettings.parse(aggregator=aggregator, alpha=alpha, exponent=exponent, smoothing=smoothing)
+
+
+def sent(files: object, **limits: int) -> list[Path]:
+    """`uploads` of a request that gradio does not check: the files must be ones that were uploaded.
+
+    Raises:
+        SettingsError: as `uploads`, and for any other file of this machine.
+    """
+    given = files if isinstance(files, list) else [files] if files else []
+    if not all(isinstance(file, dict) and isinstance(file.get("path"), str) for file in given):
+        raise SettingsError("Files are sent as gradio's clients send them: use handle_file, or upload them first.")
+    folder = Path(get_upload_folder()).resolve()
+    if not all(Path(file["path"]).resolve().is_relative_to(folder) for file in given):
+        raise SettingsError("Only files that were uploaded can be used: upload them first.")
+    return uploads(given, **limits)
+
+
+def uploads(files: object, *, least: int = 1, most: int = MAX_FILES) -> list[Path]:
+    """Paths of uploaded files, of which there are ``least`` to ``most``; ``files`` is gradio's file data.
+
+    Raises:
+        SettingsError: for too few or too many.
+    """
+    given = files if isinstance(files, list) else [files] if files else []
+    paths = [Path(file["path"]) for file in given]
+    what = "an image" if least == 1 else f"at least {least} images"
+    if not paths:
+        raise SettingsError(f"No file was given: upload {what}.")
+    if len(paths) < least:
+        raise SettingsError(f"{len(paths)} files are too few: upload {what}.")
+    if len(paths) > most:
+        raise SettingsError(f"{len(paths)} files are too many at once: upload at most {most}.")
+    return paths

@@ -1,0 +1,230 @@
+"""What the events of the Inspect tab do: handlers between its components and the work of `scoring` and `fitting`.
+
+``asked`` names what ought to be on the screen. Every control that decides it answers with a new one; whatever changes
+it starts a run, and what leaves it as it was, a menu opened and closed or the same choice again, does nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+
+from demo.common import checks, embedded
+from demo.common.blocks import thumbnails
+from demo.common.checks import plain_errors
+from demo.common.messages import plain_message
+from demo.common.store import Store
+from demo.inspect import fitting, scoring
+from demo.inspect.download import write_zip
+from demo.inspect.scoring import OWN
+from fmcore.detector.model import Model
+from fmcore.errors import FlowMismatchingError
+from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings, has_exact_mean
+
+PICK = "Click an example, or upload pictures."
+FIT_FIRST = "First fit good pictures."
+NONE = -1  # number of no run
+LATEST = Store(100_000)  # by visitor, the number of the run whose result is still wanted
+UPLOAD = "The field is fitted: now upload pictures to inspect."
+
+
+# ---- what is asked for ----
+def asked_for(files, example, name, category, own_token, k, t) -> list | None:
+    """What ought to be on the screen, as plain values that can be compared; None: nothing."""
+    if (not files and example is None) or (name == OWN and own_token is None):
+        return None
+    own = own_token if name == OWN else None
+    return [[file["path"] for file in files] if files else example, name, category, own, k, t]
+
+
+def first_asked(name, category, k, t):
+    """Example and ``asked`` of a page just opened."""
+    example = 0 if embedded.examples(category if isinstance(category, str) else None) else None
+    return example, asked_for(None, example, name, category, None, k, t)
+
+
+def example_picked(event: gr.SelectData, name, category, k, t):
+    """Example, files (put away) and ``asked``."""
+    return event.index, None, asked_for(None, event.index, name, category, None, k, t)
+
+
+def files_changed(files, name, category, own_token, k, t):
+    """Example, ``asked``, screen, tokens and results: without files nothing is left to look at."""
+    asked = asked_for(files, None, name, category, own_token, k, t)
+    return None, asked, *([gr.skip()] * 3 if files else empty(PICK))
+
+
+def model_changed(chosen, files, example, name, category, own_token):
+    """Category, groups, example, settings, ``chosen``, ``asked``, screen, tokens and results of another model."""
+    if chosen and name == chosen[0]:
+        return [gr.skip()] * 16
+    categories = embedded.categories(name) if isinstance(name, str) else []
+    kept = category if category in categories else embedded.first_category(name) if categories else None
+    if not categories or files:
+        example = None
+    elif example is None or kept != category:
+        example = 0
+    paths, heat = _own_settings(name, own_token)
+    asked = asked_for(files, example, name, kept, own_token, paths.paths, paths.times)
+    note = UPLOAD if own_token else FIT_FIRST
+    return [
+        gr.update(choices=categories, value=kept, visible=bool(categories)),
+        gr.skip() if kept == category else thumbnails(kept),
+        gr.update(visible=bool(categories)),
+        gr.update(visible=name == OWN),
+        example,
+        *_shown_settings(paths, heat),
+        [name, kept],
+        asked,
+        *([gr.skip()] * 3 if asked else empty(note)),
+    ]
+
+
+def category_changed(chosen, files, name, category, own_token, k, t):
+    """Gallery, example, ``chosen`` and ``asked`` of another category."""
+    if chosen == [name, category]:
+        return [gr.skip()] * 4
+    example = None if files else 0
+    asked = asked_for(files, example, name, category, own_token, k, t)
+    return thumbnails(category if isinstance(category, str) else None), example, [name, category], asked
+
+
+def reset(files, example, name, category, own_token):
+    """The model's own settings, and ``asked`` with them."""
+    paths, heat = _own_settings(name, own_token)
+    asked = asked_for(files, example, name, category, own_token, paths.paths, paths.times)
+    return *_shown_settings(paths, heat), asked
+
+
+def after_fit(files, name, category, own_token):
+    """Settings, ``asked``, screen, tokens and results: the same pictures are scored under the new field."""
+    *settings, asked = reset(files, None, name, category, own_token)
+    return *settings, asked, *([gr.skip()] * 3 if asked else empty(UPLOAD))
+
+
+def started(request: gr.Request, asked, runs):
+    """The number of the next run, where anything is asked for; an earlier one ends when it sees it."""
+    if asked is not None:
+        return started_again(request, runs)
+    LATEST.put(NONE, 1, request.session_hash)
+    return gr.skip()
+
+
+def started_again(request: gr.Request, runs):
+    """The number of the next run, whatever was asked for before."""
+    LATEST.put(runs + 1, 1, request.session_hash)
+    return runs + 1
+
+
+def stopped():
+    """Screen and ``asked`` after a cancelled run: the same choice again is a new wish."""
+    return plain_message("stopped"), None
+
+
+def empty(note):
+    """An empty screen, no tokens and no results."""
+    return plain_message("empty", note=note), [], no_results()
+
+
+# ---- settings ----
+def alpha_slider(aggregator, value=None):
+    """The slider of an aggregator's one parameter; hidden where it has none."""
+    known = AGGREGATORS.get(aggregator) if isinstance(aggregator, str) else None
+    parameter = known and known.parameter
+    if parameter is None:
+        return gr.update(visible=False)
+    value = parameter.default if value is None else value
+    return gr.update(
+        visible=True, label=parameter.description, minimum=parameter.low, maximum=parameter.high, value=value
+    )
+
+
+def _own_settings(name: object, own_token: str | None) -> tuple[PathSettings, HeatSettings]:
+    model = scoring.MODELS.get(own_token) if name == OWN and own_token else None
+    if model is not None:
+        return model.info.paths, model.info.heat
+    return embedded.settings(name) if isinstance(name, str) else (PathSettings(), HeatSettings())
+
+
+def _shown_settings(paths: PathSettings, heat: HeatSettings) -> list:
+    alpha = alpha_slider(heat.aggregator, heat.alpha)
+    draws = gr.update(value=paths.paths, minimum=min(1, paths.paths))  # 0 where the model takes all noise, exactly
+    return [draws, paths.times, heat.aggregator, alpha, heat.exponent, heat.smoothing]
+
+
+def parsed(model: Model, values: Sequence) -> tuple[PathSettings, HeatSettings]:
+    """K, T, aggregator, alpha, exponent and smoothing, checked for this model."""
+    exact = has_exact_mean(next(iter(model.fields.values()), None))
+    return checks.path_settings(model.info.paths, *values[:2], exact=exact), checks.heat_settings(*values[2:])
+
+
+# ---- work ----
+@plain_errors
+def run(request: gr.Request, number, files, example, name, category, own_token, *settings):
+    """Screen, tokens, results and skipped files, while pictures are scored; a failure leaves an empty screen."""
+    try:
+        for message in scoring.preparing(name, category):
+            if LATEST.get(request.session_hash) not in (None, number):
+                return
+            yield message, [], no_results(), ""
+        model, category = scoring.find_model(name, category, own_token)
+        paths, heat = parsed(model, settings)
+        if files or example is None:
+            items = scoring.uploaded_items(files)
+        else:
+            items = [scoring.example_item(name, category, example, paths)]
+        for message, tokens, skipped in scoring.score_items(items, model, category, paths, heat):
+            if LATEST.get(request.session_hash) not in (None, number):
+                return
+            yield message or gr.skip(), tokens, gr.skip(), scoring.skipped_text(skipped)
+    except FlowMismatchingError as error:
+        yield *empty(str(error)), ""
+        raise
+
+
+@plain_errors
+def show(tokens, chosen, *heat):
+    """Screen and results under these heat settings."""
+    if not tokens:
+        return gr.skip(), no_results()
+    return scoring.show(tokens, chosen, checks.heat_settings(*heat))
+
+
+def show_last(tokens, *heat):
+    """What was just scored: a picture added to others is the one its visitor wants to see."""
+    return show(tokens, len(tokens) - 1, *heat)
+
+
+@plain_errors
+def download(tokens, *heat):
+    """The results as a file, which is gone from its folder once gradio has taken it over."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_zip(Path(folder), tokens or [], checks.heat_settings(*heat))
+        yield gr.update(value=str(path), visible=True)
+
+
+def no_results():
+    """An empty list of results."""
+    return gr.update(choices=[], value=None, visible=False)
+
+
+@plain_errors
+def fit(files):
+    """A sentence on the progress, and in the end the token of the fitted model."""
+    for sentence, token in fitting.fit_own(files):
+        yield f"<p>{html.escape(sentence)}</p>", token or gr.skip()
+
+
+def forget(tokens: list) -> None:
+    """Drop a visitor's results when their session ends."""
+    # Results of examples have a speaking key and are shared; a visitor's own have random tokens.
+    scoring.RESULTS.drop([token for token in tokens if isinstance(token, str)])
+
+
+def forget_model(token: str | None) -> None:
+    """Drop a visitor's fitted model when their session ends."""
+    scoring.MODELS.drop([token])

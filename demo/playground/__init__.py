@@ -1,0 +1,1 @@
+"""The Playground tab: the method in the plane, computed as the visitor acts."""

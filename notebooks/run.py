@@ -21,7 +21,7 @@ from fmcore.errors import FlowMismatchingError, SettingsError  # noqa: E402
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
+PROGRESS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 EPILOG = """Several machines: 'dask scheduler', 'dask worker ADDRESS' on each, then --scheduler ADDRESS. On SLURM,
 dask_jobqueue.SLURMCluster starts the workers; see notebooks/README.md."""
 
@@ -45,42 +45,35 @@ def main(
 
     What is done with the same parameters, code and data is skipped, so that after a crash the same command goes on.
     """
-    from nbtools.catalogue import all_notebooks, find_notebook
+    from runner.book import all_notebooks, find_notebook
 
+    books = [find_notebook(name) for name in names or []]
     if show:
-        _list(all_notebooks() if not names else [find_notebook(name) for name in names])
-        return
-    from nbtools.execute import page_of
-    from nbtools.runner import Request, plan, run
+        return _list(books or all_notebooks())
+    from runner.execute import page_of
+    from runner.plan import Request, plan, run
 
-    if not names:
+    if not books:
         raise SettingsError("Give the name or number of a notebook; --list shows them.")
-    if out is None:
-        raise SettingsError("Give a folder for the results with --out.")
-    if out.exists() and not out.is_dir():
-        raise SettingsError(f"'{out}' is a file: give a folder with --out.")
-    given = _pairs(parameters or []) | ({"data": data} if data else {})
+    if out is None or (out.exists() and not out.is_dir()):
+        said = "Give a folder for the results" if out is None else f"'{out}' is a file: give a folder"
+        raise SettingsError(f"{said} with --out.")
+    given = dict(text.partition("=")[::2] for text in parameters or []) | ({"data": data} if data else {})
     wanted = tuple(filter(None, (name.strip() for name in categories.split(","))))
-    books = [find_notebook(name) for name in names]
-    folders = [out.resolve() if len(books) == 1 else out.resolve() / book.name for book in books]
     failed, pages = [], []
-    with _progress() as progress:
+    with Progress(*PROGRESS, console=notes, transient=True) as progress:
         checking = progress.add_task("checking", total=None, visible=bool(given.get("data")))
 
-        def show_check(record) -> None:
-            progress.update(
-                checking, description=f"checking {record.category}", completed=record.done, total=record.total
-            )
+        def show_check(name: str, record) -> None:
+            progress.update(checking, description=f"checking {name}", completed=record.done, total=record.total)
 
-        plans = [
-            plan(Request(book, folder, given, wanted, lenient), show_check)
-            for book, folder in zip(books, folders, strict=True)
-        ]
+        folders = [out.resolve() if len(books) == 1 else out.resolve() / book.name for book in books]
+        asked = [Request(book, folder, given, wanted, lenient) for book, folder in zip(books, folders, strict=True)]
+        plans = [plan(request, show_check) for request in asked]
         progress.update(checking, visible=False)
         for sentence in dict.fromkeys(s for laid in plans for s in laid.skipped_files):
             notes.print(sentence)
-        jobs = sum(len(laid.jobs) + (laid.summary is not None) for laid in plans)
-        task = progress.add_task("notebooks", total=jobs)
+        task = progress.add_task("notebooks", total=sum(len(p.jobs) + (p.summary is not None) for p in plans))
         for laid in plans:
             many = len(laid.jobs) > 1
 
@@ -93,19 +86,18 @@ def main(
                 failed += [job.label] if record["status"] == "failed" else []
                 notes.print(f"{job.label}: {_outcome(record)}")
                 if job not in laid.jobs or (laid.summary is None and not many):
-                    pages.append(_short(page_of(job)))
+                    pages.append(page_of(job))
             if many and laid.summary is None:
-                pages.append(f"{_short(laid.request.out)}/*/{laid.jobs[0].name}.html")
+                pages.append(laid.request.out / "*" / f"{laid.jobs[0].name}.html")
     for page in pages:
-        notes.print(f"Open '{page}'.")
+        notes.print(f"Open '{os.path.relpath(page) if page.is_relative_to(Path.cwd()) else page}'.")
     raise typer.Exit(1 if failed else 0)
 
 
 def cli(arguments: list[str] | None = None) -> None:
     """Run the command line; known errors become one sentence and exit code 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(_join_pairs(arguments))
+        app(_join_pairs(sys.argv[1:] if arguments is None else arguments))
     except FlowMismatchingError as error:
         notes.print(str(error), style="red")
         sys.exit(2)
@@ -121,27 +113,19 @@ def _join_pairs(arguments: list[str]) -> list[str]:
     """``-p key value`` as ``-p key=value``: typer has no option that takes two words and can be repeated."""
     joined, rest = [], list(arguments)
     while rest:
-        word = rest.pop(0)
-        joined.append(word)
-        if word == "-p" and rest and "=" not in rest[0]:
+        joined.append(rest.pop(0))
+        if joined[-1] == "-p" and rest and "=" not in rest[0]:
             key = rest.pop(0)
-            if not rest:
-                raise SettingsError(f"Parameter '{key}' has no value: write -p {key} VALUE.")
+            if not key or not rest:
+                raise SettingsError(f"Parameter '{key}' has no name or no value: write -p KEY VALUE.")
             joined.append(f"{key}={rest.pop(0)}")
     return joined
-
-
-def _pairs(parameters: list[str]) -> dict[str, str]:
-    pairs = dict(text.partition("=")[::2] for text in parameters)
-    if "" in pairs:
-        raise SettingsError("A parameter without a name was given: write -p KEY VALUE.")
-    return pairs
 
 
 def _default_workers() -> int:
     import torch
 
-    from nbtools.provenance import cores
+    from runner.provenance import cores
 
     # Processes would share one accelerator's memory, which they are not told of.
     return max(1, torch.cuda.device_count()) if torch.cuda.is_available() else cores()
@@ -164,15 +148,6 @@ def _list(books: list) -> None:
         for parameter in book.parameters.values():
             table.add_row("", parameter.name, parameter.type_name, repr(parameter.default), parameter.help)
         console.print(table)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=notes, transient=True)
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from notebook_helpers import executions, start_runner, write_toy
 from test_runner_resume import NAMES, data, wait_until
 
 from fmcore.errors import DataError
-from nbtools import fanout
-from nbtools.execute import Job
+from runner import workers
+from runner.execute import Job
 
 __all__ = ["data"]  # the fixture
 
@@ -51,11 +51,11 @@ def test_a_killed_worker_loses_nothing_and_the_rest_completes(data, tmp_path):
 
 
 def test_a_category_that_kills_its_workers_fails_with_a_reason_and_the_others_are_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(fanout, "DEATHS", 1)
+    monkeypatch.setattr(workers, "DEATHS", 1)
     book = write_toy(tmp_path / "each.ipynb", "if category == 'b':\n    os.kill(os.getppid(), 9)\n    time.sleep(60)")
     records = {
         job.label: record
-        for job, record in fanout.run_jobs(toy_jobs(book, tmp_path), workers=2, scheduler=None, echo=quiet)
+        for job, record in workers.run_jobs(toy_jobs(book, tmp_path), workers=2, scheduler=None, echo=quiet)
     }
     assert {name: r["status"] for name, r in records.items()} == {"a": "done", "b": "failed", "c": "done"}
     assert_one_sentence(records["b"]["error"], "1 worker", "died", "what is finished is kept")
@@ -71,7 +71,7 @@ def test_an_existing_scheduler_is_used_by_its_address(tmp_path):
     ) as cluster:
         book = write_toy(tmp_path / "each.ipynb")
         found = list(
-            fanout.run_jobs(
+            workers.run_jobs(
                 toy_jobs(book, tmp_path, ("a",)), workers=4, scheduler=cluster.scheduler_address, echo=quiet
             )
         )
@@ -80,18 +80,18 @@ def test_an_existing_scheduler_is_used_by_its_address(tmp_path):
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, address):
-    monkeypatch.setattr(fanout, "WAIT", 1.0)
+    monkeypatch.setattr(workers, "WAIT", 1.0)
     jobs = toy_jobs(write_toy(tmp_path / "each.ipynb"), tmp_path, ("a",))
     with pytest.raises(DataError) as caught:
-        list(fanout.run_jobs(jobs, workers=1, scheduler=address, echo=quiet))
+        list(workers.run_jobs(jobs, workers=1, scheduler=address, echo=quiet))
     assert_one_sentence(caught.value, address, "check the address")
 
 
 def test_a_scheduler_without_workers_is_named(tmp_path, monkeypatch):
     from distributed import LocalCluster
 
-    monkeypatch.setattr(fanout, "WAIT", 1.0)
+    monkeypatch.setattr(workers, "WAIT", 1.0)
     jobs = toy_jobs(write_toy(tmp_path / "each.ipynb"), tmp_path, ("a",))
     with LocalCluster(n_workers=0, dashboard_address=None) as cluster, pytest.raises(DataError) as caught:
-        list(fanout.run_jobs(jobs, workers=1, scheduler=cluster.scheduler_address, echo=quiet))
+        list(workers.run_jobs(jobs, workers=1, scheduler=cluster.scheduler_address, echo=quiet))
     assert_one_sentence(caught.value, "has no worker")

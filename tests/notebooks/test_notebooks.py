@@ -6,25 +6,31 @@ Notebooks are found, not listed; `SMALL` only says what makes one quick. Each ta
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 
 import nbformat
+import papermill
 import pytest
-from notebook_helpers import runner
+from notebook_helpers import NOTEBOOKS, outside_sources, runner
 
-from nbtools.catalogue import Notebook, all_notebooks
-from nbtools.html import outside_sources
+from runner.book import Notebook, all_notebooks
+from runner.page import mathml
 
-FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1, "size": 32, "components": 8}
+FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1}
+COARSE = {"settings": '{"view": {"resolution": 64, "places": 64}}'}
 QUICK = {"times": 3, "paths": 2}
 SMALL = {
     "01_the_idea": {"side": 12, **QUICK},
-    "02_train_a_field": {"train": 24, "test_good": 4, "size": 32, "components": 8, "widths": "8,8", "steps": 3}
+    "02_train_a_field": {"train": 24, "test_good": 4, "plane_steps": 30, "size": 32, "widths": "8,8", "steps": 3}
     | {"batch": 4, "samples": 8, "times": 3},
-    "03_score_and_evaluate": {**FEW_IMAGES, **QUICK, "samples": 8, "bootstrap": 50, "pixel_size": 64},
-    "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "samples": 200, "image_samples": 8, "pixel_size": 32},
-    "05_ablations": {"train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5, "repeats": 3, "study_images": 2},
-    "06_speed": {"paths": 1, "times": 2, "rounds": 1},
-    "07_report": {**FEW_IMAGES, **QUICK, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "03_score_and_evaluate": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "size": 32, "components": 8, "samples": 200}
+    | {"image_samples": 8, "pixel_size": 32},
+    "05_ablations": {**COARSE, "train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5},
+    "06_speed": {**COARSE, "train": 12, "size": 32, "limit": 4, "rounds": 1},
+    "07_report": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
 }
 BOOKS = all_notebooks()
 every_notebook = pytest.mark.parametrize("book", BOOKS, ids=[b.name for b in BOOKS])
@@ -80,9 +86,53 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
     assert ("<math" in page) == ("$" in _prose(book))
 
 
+@every_notebook
+def test_its_formulas_leave_no_tex_behind(book: Notebook):
+    formulas = [a or b for a, b in re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", _prose(book), re.DOTALL)]
+    for tex in formulas:
+        assert "\\" not in mathml(tex) and "<code>" not in mathml(tex) and "menclose" not in mathml(tex), tex
+
+
+def test_a_formula_beyond_the_converter_is_shown_as_it_is():
+    assert mathml(r"\big\langle a, b\big\rangle").count("<mi>") == 4 and "\\" not in mathml(r"\big\|a\big\|")
+    assert mathml(r"\left( a") == r"<code>\left( a</code>"
+
+
+@every_notebook
+def test_papermill_finds_the_same_parameters(book: Notebook):
+    found = papermill.inspect_notebook(str(book.path))
+    assert list(found) == list(book.parameters)
+    for name, parameter in book.parameters.items():
+        assert found[name]["inferred_type_name"] == parameter.type_name and found[name]["help"] == parameter.help
+
+
+@every_notebook
+def test_every_list_may_be_given_as_text(book: Notebook):
+    """``papermill -p widths "[16,32]"`` writes text into the notebook: the cell that uses it first reads it as JSON."""
+    for name in (n for n, p in book.parameters.items() if "list" in p.type_name):
+        cell = next(c.source for c in book.node.cells[3:] if re.search(rf"\b{name}\b", c.source))
+        line = next(line for line in cell.splitlines() if line.startswith(f"{name} = "))
+        known = {"json": json, name: "[16, 32]"}
+        exec(line, known)
+        assert known[name] == [16, 32]
+        exec(line, known)  # a list stays one
+        assert known[name] == [16, 32]
+
+
+def test_no_notebook_starts_the_apps_server():
+    """Nor do the figures: only the palette is shared with the app."""
+    files = ("common", "figures", "runner", "workshop")
+    names = [f"{p.parent.name}.{p.stem}" for name in files for p in (NOTEBOOKS / name).glob("[a-z]*.py")]
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('gradio' in sys.modules)"
+    path = f"{NOTEBOOKS}:{NOTEBOOKS.parent}:{NOTEBOOKS / 'workshop'}"
+    said = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True)
+    assert said.stdout.strip() == "False", said.stderr
+    assert not any(word in book.code for book in BOOKS for word in ("gradio", "import demo", "from demo"))
+
+
 def _prose(book: Notebook) -> str:
     return "".join(c.source for c in book.node.cells if c.cell_type == "markdown")
 
 
 def _as_text(value: object) -> str:
-    return json.dumps(value) if isinstance(value, list | tuple) else str(value)
+    return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)

@@ -9,11 +9,11 @@ import pytest
 from conftest import assert_one_sentence
 from notebook_helpers import NOTEBOOKS
 
+from figures.pictures import Panel, extremes, gallery
+from figures.report import read_runs
+from figures.tables import TITLES, Cell, Table, metric_cell, metrics_table, summary_table
 from fmcore.errors import DataError
-from fmcore.evaluation.benchmark_results import result_path
-from nbtools.pictures import Shown, extremes, gallery
-from nbtools.report import read_runs
-from nbtools.tables import TITLES, Cell, Table, methods_table, metric_cell, metrics_table
+from fmcore.evaluation.evaluate import mean_of
 
 assert NOTEBOOKS.is_dir()
 
@@ -37,12 +37,12 @@ RESULT = {
 }
 
 
-def write_run(folder, status="done", error=None, metrics=True):
+def write_run(folder, status="done", error=None, metrics=True, result=RESULT):
     folder.mkdir(parents=True)
     record = {"status": status, "error": error, "seconds": 12.0, "data": {"files": 3, "sha256": "abc"}}
     (folder / "run.json").write_text(json.dumps(record))
     if metrics:
-        (folder / "metrics.json").write_text(json.dumps({"result": RESULT, "decomposition": {}}))
+        (folder / "metrics.json").write_text(json.dumps({"result": result, "decomposition": {}}))
 
 
 def test_failed_and_unfinished_categories_are_listed_with_their_reason(tmp_path):
@@ -53,7 +53,8 @@ def test_failed_and_unfinished_categories_are_listed_with_their_reason(tmp_path)
     assert list(found.results) == ["a"] and list(found.failed) == ["b", "c", "d"]
     html = found.status_table()._repr_html_()
     assert "failed. Three workers died." in html and "never finished" in html and "3 files, abc" in html
-    assert found.figures()["a"]["image_auroc"] == RESULT["image_auroc"] and "images" not in found.figures()["a"]
+    kept = found.numbers(None)["categories"]["a"]
+    assert kept["image_auroc"] == RESULT["image_auroc"] and "images" not in kept
     assert list(read_runs(tmp_path).results) == ["a"]
 
 
@@ -63,6 +64,37 @@ def test_a_report_on_nothing_is_refused(tmp_path):
         with pytest.raises(DataError) as caught:
             read_runs(folder)
         assert_one_sentence(caught.value, *parts)
+
+
+def test_the_verdict_is_two_sentences_and_one_table_that_names_what_failed(tmp_path):
+    write_run(tmp_path / "a")
+    found = read_runs(tmp_path)
+    assert found.verdict(None) == (
+        "For a the image AUROC is 98.8 % and the pixel AUROC is n/a %. At the threshold set on good training images, "
+        "0 of 1 good test images are false alarms, and 1 of 2 defective ones are missed."
+    )
+    assert "Failed" not in summary_table(found.results).caption
+    write_run(tmp_path / "b", "failed", "Three workers died.", metrics=False)
+    write_run(tmp_path / "c", result=RESULT | {"threshold": None, "false_alarms": None, "misses": None})
+    found = read_runs(tmp_path)
+    mean = mean_of(found.results)
+    assert "Over 2 categories" in found.verdict(mean) and "where there is one (1 categories), 0 of 1" in found.verdict(
+        mean
+    )
+    table = summary_table(found.results, mean, found.failed)
+    assert table.caption.endswith("Failed, and not in this table: b.") and len(table.rows) == 3
+    html = table._repr_html_()
+    assert html.count("0 of 1") == html.count("1 of 2") == 1 and '<tr class="mean">' in html
+    alone = read_runs(tmp_path, "c")
+    assert alone.verdict(None).endswith("There is no threshold, so there are no verdicts.")
+
+
+def test_what_did_not_run_has_no_section(tmp_path):
+    write_run(tmp_path / "a")
+    found = read_runs(tmp_path)
+    assert not found.galleries and not found.decompositions()
+    (tmp_path / "a" / "extremes.png").write_bytes(b"")
+    assert list(found.galleries) == ["a"]
 
 
 def test_metrics_are_printed_in_per_cent_with_their_interval_and_undefined_ones_as_such():
@@ -92,36 +124,19 @@ def test_extremes_never_show_an_image_as_best_and_worst():
 def test_the_true_outline_is_a_thin_line_on_picture_and_map_of_one_scale():
     mask = np.zeros((8, 8), dtype=bool)
     mask[2:5, 2:5] = True
-    picture = np.zeros((8, 8, 3), dtype=np.uint8)
-    shown = [Shown("x", picture, np.full((8, 8), v, dtype=np.float32), m) for v, m in ((1.0, mask), (5.0, None))]
+    picture = np.zeros((16, 16, 3), dtype=np.uint8)
+    shown = [
+        (Panel(picture, "x", m), Panel(np.full((4, 4), v, dtype=np.float32), mask=m))
+        for v, m in ((1.0, mask), (5.0, None))
+    ]
     figure = gallery({"row": shown}, scale=2.0)
-    images = [a for a in figure.subfigs[0].axes if a.images]
+    images = [a for a in figure.axes if a.images]
     maps = [a.images[0] for a in images if a.images[0].get_array().ndim == 2]
-    assert {m.get_clim() for m in maps} == {(0.0, 2.0)}
-    outlines = [c for a in images for c in a.collections]
-    assert len(outlines) == 2 and all(c.get_linewidths().max() < 2 and c.filled is False for c in outlines)
-
-
-def test_other_methods_are_shown_with_spread_and_interval_or_said_to_be_absent(tmp_path):
-    assert "benchmark" in methods_table("")
-    for seed, value in enumerate((0.9, 0.94)):
-        result = {
-            **dict.fromkeys(TITLES),
-            "image_auroc": value,
-            "intervals": {"image_auroc": [0.85, 0.99]},
-            **{"category": "gear", "method": "nearest", "seed": seed, "settings": {"size": 32}},
-            **{"fit_seconds": 90.0, "seconds_per_image": 0.1, "cost_of_choice": 0.01},
-        }
-        for method, top in (("nearest", 2.0), ("with-tiles:unet", 4.0)):
-            scores = zip((1.0, 3.0, top, 5.0), (False, False, True, True), strict=True)
-            scored = [{"file": str(i), "score": s, "defective": d} for i, (s, d) in enumerate(scores)]
-            path = result_path(tmp_path, "gear", method, seed)
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps({**result, "method": method, "scored": scored}))
-    table = methods_table(str(tmp_path))
-    row, own = table.rows
-    assert row[:3] == ["gear", "nearest", 2] and row[-1] == "1.5"
-    assert row[-2].text == "-25.0" and row[-2].small == "-100.0 to +0.0" and own[-2] == Cell("-")
-    assert "to with-tiles:unet" in table.caption
-    assert row[3] == Cell("92.0 ± 2.0", "85.0 to 99.0") and row[4] == Cell("n/a")
-    assert "92.0 ± 2.0" in table._repr_html_()
+    assert {m.get_clim() for m in maps} == {(0.0, 2.0)} and len(maps) == 2
+    outlines = [(a, c) for a in images for c in a.collections]
+    assert len(outlines) == 2 and all(c.get_linewidths().max() < 2 and c.filled is False for _, c in outlines)
+    for axes, outline in outlines:  # it surrounds rows and columns 2 to 4 of 8, whatever the size of what is shown
+        side = axes.images[0].get_array().shape[0]
+        corners = outline.get_paths()[0].vertices
+        np.testing.assert_allclose((corners.min(0) + 0.5) / side, 2 / 8, atol=0.02)
+        np.testing.assert_allclose((corners.max(0) + 0.5) / side, 5 / 8, atol=0.02)

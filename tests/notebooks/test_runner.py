@@ -9,15 +9,14 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import assert_one_sentence, write_blobs, write_category, write_visa
-from notebook_helpers import executions, runner, write_toy
+from notebook_helpers import executions, outside_sources, runner, write_toy
 from PIL import Image
 
-import nbtools.runner
 from fmcore.errors import SettingsError
-from nbtools import execute as execution
-from nbtools.catalogue import all_notebooks, find_notebook
-from nbtools.html import outside_sources
-from nbtools.parameters import check_ranges, parse_parameters, read_parameters
+from runner import execute as execution
+from runner import plan as planning
+from runner.book import all_notebooks, find_notebook
+from runner.parameters import check_ranges, parse_parameters, read_parameters
 
 
 @pytest.fixture
@@ -59,14 +58,32 @@ def toy(tmp_path_factory):
         (("paths", "2.5"), ("'paths' is of type int", "'2.5'")),
         (("steps", "soon"), ("'steps' is of type int | None",)),
         (("widths", "32,wide"), ("'widths' is of type list[int]",)),
-        (("paths", "0"), ("'paths' = 0", "greater than or equal to 1")),
-        (("aggregator", "minimum"), ("'aggregator' = 'minimum'", "'min', 'mean'")),
+        (("paths", "-1"), ("'paths' = -1", "greater than or equal to 0")),
+        (("aggregator", "minimum"), ("'aggregator' = 'minimum'", "one of min, mean")),
         (("exponent", "-1"), ("'exponent' = -1.0",)),
         (("out", "x"), ("--out",)),
     ],
 )
 def test_a_bad_parameter_is_refused_before_any_kernel(call, no_kernel, toy, tmp_path, given, parts):
     code, said = call(toy, "-p", *given, "--out", tmp_path / "out")
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert_one_sentence(said, *parts)
+
+
+@pytest.mark.parametrize("book", ["03", "07"])
+@pytest.mark.parametrize(
+    "given, parts",
+    [
+        (("settings", "views"), ("'settings' is of type dict", "'views'")),
+        (("settings", "[1]"), ("'settings' is of type dict",)),
+        (("settings", '{"fild": 1}'), ("Unknown setting 'fild'; did you mean 'field'",)),
+        (("settings", '{"training": {"minutes": -1}}'), ("'training.minutes' = -1",)),
+        (("settings", '{"view": {"sizes": 64}}'), ("'sizes'",)),
+        (("field", "unett"), ("'unett'", "did you mean 'unet'")),
+    ],
+)
+def test_settings_of_a_fit_are_checked_before_any_kernel(call, no_kernel, tmp_path, book, given, parts):
+    code, said = call(book, "-p", *given, "--out", tmp_path / "out")
     assert code == 2 and not (tmp_path / "out").exists()
     assert_one_sentence(said, *parts)
 
@@ -92,7 +109,7 @@ def test_an_unknown_notebook_gets_a_suggestion(call, no_kernel, tmp_path):
 def test_the_list_shows_every_notebook_and_its_parameters(call, capsys):
     runner().main(names=None, show=True)
     said = capsys.readouterr().out
-    assert all(book.name in said for book in all_notebooks()) and "int | None" in said
+    assert all(book.name in said for book in all_notebooks()) and "list[int]" in said
 
 
 def test_parameters_are_typed_and_checked_by_the_settings_that_the_notebook_uses():
@@ -103,11 +120,12 @@ def test_parameters_are_typed_and_checked_by_the_settings_that_the_notebook_uses
     assert parse_parameters({"b": "[4]", "c": "7"}, known, "n") == {"b": [4], "c": 7}
     with pytest.raises(SettingsError, match="plain values"):
         read_parameters("a: int = f(1)")
-    check_ranges({"paths": 0}, "nothing is said of settings here")
-    # 400 pixels are too many for a fit and fine for the renderer: refused only where nobody takes them.
-    check_ranges({"size": 400}, "FitSettings.parse(size=size); RenderSettings.parse(size=size)")
-    with pytest.raises(SettingsError, match="'size' = 400"):
-        check_ranges({"size": 400}, "FitSettings.parse(size=size)")
+    check_ranges({"paths": 0}, "print('no settings are imported here')")
+    # A seed that is too large for a fit and fine for the renderer: refused only where nobody takes it.
+    fit, render = "from fmcore.detector.settings import FitSettings", "from fmcore.data.rendered import RenderSettings"
+    check_ranges({"seed": 2**31}, f"{fit}\n{render}")
+    with pytest.raises(SettingsError, match="'seed' = 2147483648"):
+        check_ranges({"seed": 2**31}, fit)
 
 
 @pytest.fixture
@@ -164,7 +182,7 @@ def test_lenient_goes_on_and_says_what_was_left_out(call, each, tmp_path):
     data = write_category(tmp_path / "part")
     (data / "train" / "good" / "003.png").write_bytes(b"x")
     code, said = call(each, "--data", data, "--out", tmp_path / "out", "--lenient")
-    assert code == 0 and "Left out: part/train: '003.png'" in said
+    assert code == 0 and "Left out: part/train/good: '003.png'" in said
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["category"] == "part"
 
 
@@ -205,7 +223,7 @@ def test_a_finished_run_is_kept_until_parameters_data_or_code_change(call, each,
     assert len(executions(out)) == 5
     write_toy(each, "1 + 1")
     run("-p", "paths", "3")
-    monkeypatch.setattr(nbtools.runner, "source_hash", lambda: "changed")
+    monkeypatch.setattr(planning, "source_hash", lambda: "changed")
     run("-p", "paths", "3")
     assert len(executions(out)) == 7 and not [p for p in out.iterdir() if p.name.startswith(".")]
 

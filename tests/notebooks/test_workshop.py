@@ -18,21 +18,23 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKSHOP = ROOT / "notebooks" / "workshop"
 sys.path[:0] = [str(ROOT / "notebooks"), str(WORKSHOP)]
 
-from make_learner import learner_from, point_to, without_solutions  # noqa: E402
+from make_learner import learner_from, without_solutions  # noqa: E402
 
-from fmcore.data.folders import find_test_items  # noqa: E402
-from fmcore.data.picture import Picture, read_picture  # noqa: E402
+from common.output import Output  # noqa: E402
+from common.progress import show_progress  # noqa: E402
+from figures import plane  # noqa: E402
+from fmcore.data.folders import find_good_images, find_test_items  # noqa: E402
+from fmcore.data.picture import read_picture  # noqa: E402
+from fmcore.data.rendered import RenderSettings, write_dataset  # noqa: E402
 from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, point_steps  # noqa: E402
-from fmcore.detector.model import load_model  # noqa: E402
-from fmcore.detector.score import score_picture  # noqa: E402
+from fmcore.detector.fit import fit  # noqa: E402
+from fmcore.detector.settings import FitSettings  # noqa: E402
 from fmcore.errors import SettingsError  # noqa: E402
 from fmcore.fields import MixtureField  # noqa: E402
-from fmcore.mismatch.mismatch import HeatSettings, Mismatch, PathSettings, mismatch_steps  # noqa: E402
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, mismatch_steps  # noqa: E402
 from fmcore.path import draw_noise  # noqa: E402
-from nbtools import toy_figures  # noqa: E402
-from nbtools import workshop_checks as check  # noqa: E402
-from nbtools import workshop_mistakes as mistakes  # noqa: E402
-from nbtools import workshop_puzzles as puzzle  # noqa: E402
+from workshop import exercises as check  # noqa: E402
+from workshop import questions  # noqa: E402
 
 EMBEDDED = ROOT / "demo" / "embedded"
 PLAIN = HeatSettings(smoothing=0.0)
@@ -52,25 +54,25 @@ def right_score(heat):
     return values[0] + values[: int(np.ceil(len(values) / 100))].mean()
 
 
-# check, a right answer written apart from fmcore, and the mistakes that the check knows
+# check, and a right answer written apart from fmcore
 EXERCISES = {
-    "path": (check.path, lambda x0, x1, t: x0 + t * (x1 - x0), mistakes.PATH_MISTAKES),
-    "velocity": (check.velocity, lambda x0, x1, t: x1 - x0, mistakes.VELOCITY_MISTAKES),
-    "mismatch": (check.mismatch, right_mismatch, mistakes.MISMATCH_MISTAKES),
-    "aggregate": (check.aggregate, lambda maps: torch.sort(maps, dim=0).values[0], mistakes.AGGREGATE_MISTAKES),
-    "heatmap": (check.heatmap, right_heatmap, mistakes.HEATMAP_MISTAKES),
-    "score": (check.score, right_score, mistakes.SCORE_MISTAKES),
+    "path": (check.path, lambda x0, x1, t: x0 + t * (x1 - x0)),
+    "velocity": (check.velocity, lambda x0, x1, t: x1 - x0),
+    "mismatch": (check.mismatch, right_mismatch),
+    "aggregate": (check.aggregate, lambda maps: torch.sort(maps, dim=0).values[0]),
+    "heatmap": (check.heatmap, right_heatmap),
+    "score": (check.score, right_score),
 }
 MISTAKES = [
-    pytest.param(checked, mistake, id=f"{name}-{number}")
-    for name, (checked, _, known) in EXERCISES.items()
-    for number, mistake in enumerate(known)
+    pytest.param(checked, *mistake, id=f"{name}-{number}")
+    for name, (checked, _) in EXERCISES.items()
+    for number, mistake in enumerate(checked.mistakes)
 ]
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_right_answer_is_accepted_and_handed_on(name):
-    checked, right, _ = EXERCISES[name]
+    checked, right = EXERCISES[name]
     feedback = checked(right)
     assert feedback.solved, feedback
     assert feedback.function is right
@@ -78,16 +80,16 @@ def test_right_answer_is_accepted_and_handed_on(name):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_function_handed_on_instead_passes_the_check_itself(name):
-    checked, _, _ = EXERCISES[name]
+    checked, _ = EXERCISES[name]
     assert checked(checked(None).function).solved
 
 
-@pytest.mark.parametrize(("checked", "mistake"), MISTAKES)
-def test_mistake_is_refused_with_its_own_hint(checked, mistake):
-    feedback = checked(mistake.function)
+@pytest.mark.parametrize(("checked", "function", "hint"), MISTAKES)
+def test_mistake_is_refused_with_its_own_hint(checked, function, hint):
+    feedback = checked(function)
     assert not feedback.solved
-    assert feedback.message == mistake.hint
-    assert feedback.function is not mistake.function
+    assert feedback.message == hint
+    assert feedback.function is not function
 
 
 # What learners wrote, as they would write it, and a phrase of the hint they need.
@@ -99,8 +101,8 @@ WRITTEN = [
     (check.mismatch, lambda f, y, x0, t: (f((1 - t) * y + t * x0, t) - y + x0).pow(2).sum(1), "reversed path"),
     (check.mismatch, lambda f, y, x0, t: right_mismatch(f, y, x0, t) ** 2, "square twice"),
     (check.aggregate, lambda maps: maps.mean(dim=0), "mean over the paths"),
-    (check.aggregate, lambda maps: maps.min(dim=0), "two things, values and indices"),
-    (check.heatmap, lambda m, t, r: right_heatmap(m, t, r) * len(t) / (t**r).sum(), "divides by T only"),
+    (check.aggregate, lambda maps: maps.min(dim=0), "values and indices"),
+    (check.heatmap, lambda m, t, r: right_heatmap(m, t, r) * len(t) / (t**r).sum(), "Divide by T only"),
     (check.heatmap, lambda m, t, r: right_heatmap(m, 1 - t, r), "largest at t = 0"),
     (check.heatmap, lambda m, t, r: t**r * m.amin(1), "Two shapes do not fit"),
     (check.score, lambda heat: heat.amax(), "second term"),
@@ -116,10 +118,11 @@ def test_written_mistakes_are_recognised(checked, written, phrase):
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_hints_differ_and_are_short(name):
-    hints = {mistake.hint for mistake in EXERCISES[name][2]}
-    assert len(hints) >= len(EXERCISES[name][2]) - 1  # one mistake may be written in two ways
+    known = EXERCISES[name][0].mistakes
+    hints = {hint for _, hint in known}
+    assert len(hints) >= len(known) - 1  # one mistake may be written in two ways
     for hint in hints:
-        assert hint[-1] in ".?" and 20 < len(hint) < 140 and hint.count(". ") + hint.count("? ") <= 2
+        assert hint[-1] in ".?" and 20 < len(hint) < 100 and hint.count(". ") + hint.count("? ") <= 2
 
 
 UNSOLVED = [
@@ -165,7 +168,7 @@ def test_not_finite_numbers_are_named():
 def test_mismatch_reference_is_that_of_fmcore():
     field = MixtureField.isotropic(torch.ones(2), draw_noise(2, (3, 4, 5), 0), torch.tensor([0.1, 1.0]))
     y, settings = draw_noise(1, (3, 4, 5), 1)[0], PathSettings(paths=3, times=4, noise_seed=7)
-    reference = check.mismatch(None).function
+    reference = check.mismatch.right
     for step in mismatch_steps(field, y, settings):
         mine = reference(field, y, draw_noise(3, (3, 4, 5), 7), step.t)
         torch.testing.assert_close(mine, torch.from_numpy(step.paths))
@@ -183,7 +186,7 @@ def test_feedback_shows_as_plain_text_and_as_escaped_html():
 
 @pytest.fixture(scope="module")
 def stage():
-    return toy_figures.toy("semicircle")
+    return plane.toy("semicircle")
 
 
 @pytest.fixture(scope="module")
@@ -198,21 +201,25 @@ def both(stage):
     return Mismatch.collect(point_steps(stage.field, targets, PathSettings(paths=32)))
 
 
-@pytest.mark.parametrize("question", puzzle.CHOICES)
+@pytest.mark.parametrize("question", questions.CHOICES)
 def test_choice_accepts_the_right_letter_only(question):
-    right, _, hints = puzzle.CHOICES[question]
-    assert puzzle.prediction(question, f" {right.upper()} ").solved
-    assert puzzle.prediction(question, ...).message == puzzle.UNSOLVED
-    assert "Choose one of" in puzzle.prediction(question, "z").message
+    right, _, hints = questions.CHOICES[question]
+    assert questions.prediction(question, f" {right.upper()} ").solved
+    assert questions.prediction(question, ...).message == questions.UNSOLVED
+    offered = questions.prediction(question, "z").message
+    assert offered == f"Choose one of {', '.join(sorted([right, *hints]))}."
+    # What can be chosen is what the notebook asks.
+    (asked,) = [c.source for c in read("learner").cells if f"my_guess_{question} = " in c.source]
+    assert "your turn" in asked
     for letter, hint in hints.items():
-        feedback = puzzle.prediction(question, letter)
+        feedback = questions.prediction(question, letter)
         assert not feedback.solved and feedback.message == hint
 
 
 def test_more_paths_never_raise_the_minimum(both):
     best = [both.maps[:, :k].min(axis=1) for k in (1, 2, 4, 8, 16, 32)]
     assert all((after <= before).all() for before, after in itertools.pairwise(best))
-    assert puzzle.CHOICES["paths"][0] == "b"
+    assert questions.CHOICES["paths"][0] == "b"
 
 
 def test_the_points_differ_most_at_middle_and_late_times(both):
@@ -220,16 +227,29 @@ def test_the_points_differ_most_at_middle_and_late_times(both):
     normal, anomalous = first_four.per_time(PLAIN)[:, 0].T
     ratio = anomalous / normal
     assert ratio[both.times < 0.25].max() < 2.5 and ratio[both.times > 0.4].min() > 5
-    assert puzzle.CHOICES["when"][0] == "b"
+    assert questions.CHOICES["when"][0] == "b"
 
 
-def test_the_gaussian_field_misses_more_bricks_than_chips():
-    model, missed = load_model(EMBEDDED / "gaussian"), {}
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """The notebook's own: the cell that fits it, run here."""
+    folder, (cell,) = (
+        tmp_path_factory.mktemp("detector"),
+        [c for c in read("solutions").cells if c.id == "workshop-47b"],
+    )
+    names = {"category": "chip", "output": Output(folder), "show_progress": show_progress, "fit": fit}
+    names |= {"RenderSettings": RenderSettings, "write_dataset": write_dataset, "find_good_images": find_good_images}
+    exec(cell.source, names | {"FitSettings": FitSettings}, found := {})
+    return found["model"]
+
+
+def test_the_gaussian_field_misses_more_bricks_than_chips(detector):
+    missed = {}
     for name in ("chip", "brick"):
         items = [item for item in find_test_items(EMBEDDED / "examples" / name) if not item.is_good][:5]
-        missed[name] = sum(not score_picture(model, read_picture(item.path), name).anomalous for item in items)
+        missed[name] = sum(not detector.score(item.path, name).anomalous for item in items)
     assert missed["brick"] > missed["chip"]
-    assert puzzle.CHOICES["field"][0] == "b"
+    assert questions.CHOICES["field"][0] == "b"
 
 
 def test_landscapes_are_as_the_answers_say(stage, scene):
@@ -246,14 +266,14 @@ def test_landscapes_accept_the_right_answer_only():
         for q in names:
             for r in names:
                 given = {"P": p, "Q": q, "R": r}
-                assert puzzle.landscapes(given).solved == (given == puzzle.LANDSCAPES)
-    assert puzzle.landscapes({"P": ..., "Q": "late", "R": "early"}).message == puzzle.UNSOLVED
-    assert "Panel P" in puzzle.landscapes({"P": "early", "Q": "combined", "R": "late"}).message
+                assert questions.landscapes(given).solved == (given == questions.LANDSCAPES)
+    assert questions.landscapes({"P": ..., "Q": "late", "R": "early"}).message == questions.UNSOLVED
+    assert "Panel P" in questions.landscapes({"P": "early", "Q": "combined", "R": "late"}).message
 
 
 def test_colleagues_weigh_as_the_puzzle_says(scene):
     mean = scene.per_time(PLAIN).sum((1, 2))
-    weights = {name: values.sum((1, 2)) / mean for name, values in puzzle.colleagues(scene).items()}
+    weights = {name: values.sum((1, 2)) / mean for name, values in questions.colleagues(scene).items()}
     np.testing.assert_allclose(weights["Ada"], scene.times**2, rtol=1e-4)
     np.testing.assert_allclose(weights["Bo"], 10 * scene.times**2, rtol=1e-4)
     np.testing.assert_allclose(weights["Cleo"], (1 - scene.times) ** 2, rtol=1e-4)
@@ -274,20 +294,19 @@ def test_colleagues_weigh_as_the_puzzle_says(scene):
     ],
 )
 def test_wrong_weight_hints(name, weight, phrase):
-    feedback = puzzle.wrong_weight(name, weight)
+    feedback = questions.wrong_weight(name, weight)
     assert not feedback.solved and phrase in feedback.message
 
 
 def test_wrong_weight_found():
-    assert puzzle.wrong_weight(" cleo", lambda t: 1 - 2 * t + t * t).solved
+    assert questions.wrong_weight(" cleo", lambda t: 1 - 2 * t + t * t).solved
 
 
 @pytest.fixture(scope="module")
-def chip():
+def chip(detector):
     """A good chip's pixels, and the verdict on any such array."""
-    model = load_model(EMBEDDED / "gaussian")
     good = read_picture(EMBEDDED / "examples" / "chip" / "test" / "good" / "000.png").pixels
-    return good, lambda pixels: score_picture(model, Picture(pixels), "chip")
+    return good, lambda pixels: detector.score(pixels, "chip")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +320,7 @@ def chip():
     ],
 )
 def test_own_defect_hints(chip, paint, phrase):
-    feedback = puzzle.own_defect(chip[0], paint(chip[0].copy()), chip[1])
+    feedback = questions.own_defect(chip[0], paint(chip[0].copy()), chip[1])
     assert not feedback.solved and phrase in feedback.message
 
 
@@ -309,19 +328,19 @@ def test_own_defect_found_where_it_is(chip):
     good, judge = chip
     painted = good.copy()
     painted[30:40, 60:70] = 230
-    assert puzzle.own_defect(good, painted, judge).solved
+    assert questions.own_defect(good, painted, judge).solved
     beside = good.copy()
     beside[-3:, :3] ^= 1  # what is judged has its defect elsewhere than what was painted
-    assert "elsewhere" in puzzle.own_defect(good, beside, lambda _: judge(painted)).message
+    assert "elsewhere" in questions.own_defect(good, beside, lambda _: judge(painted)).message
 
 
 @pytest.mark.parametrize("name", ["semicircle", "three_clusters", "two_moons"])
 def test_toys_have_a_normal_and_an_anomalous_point(name):
-    toy = toy_figures.toy(name)
+    toy = plane.toy(name)
     density = toy.field.log_density(torch.stack([toy.normal, toy.anomalous]).flatten(1), 0.999)
     assert density[0] - density[1] > 8  # five standard deviations off are 12.5 nats, less what the point itself is off
-    with pytest.raises(SettingsError, match="did you mean"):
-        toy_figures.toy(name[:-1])
+    with pytest.raises(SettingsError, match="choose one of semicircle, "):
+        plane.toy(name[:-1])
 
 
 # ---- notebooks
@@ -354,18 +373,18 @@ def states(outputs: list[dict]) -> list[str]:
 def test_solutions_pass_all_checks(tmp_path):
     outputs, figures = execute("solutions", tmp_path, WORKSHOP)
     found = states(outputs)
-    assert len(found) == 13, found
+    assert len(found) == 14, found
     assert all(" - solved: " in text for text in found), found
-    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in outputs) == 9
+    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in outputs) == 10
     assert not [o for o in outputs if o.output_type == "error"]
 
 
 def test_learner_notebook_runs_unsolved(tmp_path):
     outputs, figures = execute("learner", tmp_path, ROOT)  # from the root this time
     found = states(outputs)
-    assert len(found) == 13, found
+    assert len(found) == 14, found
     assert all(" - not solved yet: " in text for text in found), found
-    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in outputs) == 9
+    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in outputs) == 10
     assert not [o for o in outputs if o.output_type == "error" or "Traceback" in str(o)]
 
 
@@ -374,7 +393,7 @@ def test_learner_notebook_is_made_from_the_solutions():
         "run: python notebooks/workshop/make_learner.py"
     )
     solved = {c.source for c in read("solutions").cells if "# solution" in c.source}
-    assert len(solved) == 12
+    assert len(solved) == 13
     assert not any("# solution" in c.source for c in read("learner").cells)
 
 
@@ -408,18 +427,47 @@ def test_guide_and_notebook_have_the_same_times():
     assert shown == planned
 
 
-def test_one_command_sets_the_repository_in_all_links():
-    for name in ("solutions.ipynb", "GUIDE.md"):
+def test_every_link_to_the_repository_is_set_in_one_place():
+    """By the one command that the guide gives, which looks for this word."""
+    for name in ("solutions.ipynb", "learner.ipynb", "GUIDE.md"):
         text = (WORKSHOP / name).read_text()
-        changed = point_to("somebody/flow-mismatching", text)
-        assert "OWNER/REPO/" not in changed and "OWNER/REPO/main" not in changed
-        assert changed.count("somebody/flow-mismatching") >= 2
-        assert point_to("OWNER/REPO", changed) == text  # and back again, so nothing else was touched
-    assert '"REPOSITORY = \\"somebody/flow-mismatching\\"' in point_to(
-        "somebody/flow-mismatching", (WORKSHOP / "solutions.ipynb").read_text()
-    )
-    with pytest.raises(ValueError, match="OWNER/REPO"):
-        point_to("no slash", "")
+        assert set(re.findall(r"(?:github|gh)/([\w.-]+/[\w.-]+)", text)) == {"OWNER/REPO"}
+
+
+def test_answers_work_without_quotes():
+    assert questions.prediction("velocity", questions.ANSWERS["b"]).solved
+    names = {letter: questions.ANSWERS[name] for letter, name in (("P", "late"), ("Q", "combined"), ("R", "early"))}
+    assert questions.landscapes(names).solved
+    assert questions.wrong_weight(questions.ANSWERS["Cleo"], lambda t: (1 - t) ** 2).solved
+    (setup,) = [c.source for c in read("learner").cells if "questions.ANSWERS" in c.source]
+    assert setup.index("globals()") < setup.index("Ready")
+
+
+def test_no_text_gives_its_own_answer_away():
+    cells = read("learner").cells
+    before = {name: i for i, c in enumerate(cells) for name in ("my_path", "my_velocity") if f"def {name}(" in c.source}
+    text = "".join(c.source for c in cells[: before["my_path"]])
+    assert "(1 - t)" not in text and "1 - t" not in text
+    text = "".join(c.source for c in cells[: before["my_velocity"]])
+    assert "x_1 - x_0" not in text and "x1 - x0" not in text and "constant speed" not in text
+    guide = (WORKSHOP / "GUIDE.md").read_text().partition("| 10 | 1. Straight")[0]
+    assert "constant" not in guide and "01_the_idea" in guide and "sections 1 to 4" not in guide
+
+
+def test_the_best_exponent_is_computed_from_the_stars_at_hand(both):
+    first = Mismatch(both.times, both.maps[:, :4])
+    heats = {r: first.heatmap(PLAIN.replace(exponent=r))[0].tolist() for r in (0.0, 1.0, 2.0, 4.0)}
+    assert questions.best_exponent(heats, 4).solved and "r = 4: 21" in questions.best_exponent(heats, 4).message
+    assert not questions.best_exponent(heats, 2).solved and not questions.best_exponent(heats, ...).solved
+    assert "one of 0, 1, 2, 4" in questions.best_exponent(heats, 3).message
+    assert questions.best_exponent({2.0: (1.0, 5.0), 4.0: (1.0, 3.0)}, 2).solved
+
+
+def test_a_right_answer_to_exercise_3_used_on_all_times_is_refused_in_4_whoever_wrote_it():
+    """Exercise 4 with the function of exercise 3, one's own or the one handed on: the same hint, about axes."""
+    for mine in (lambda maps: maps.amin(0), check.aggregate(None).function):
+        feedback = check.heatmap(lambda m, t, r, mine=mine: (t**r)[:, None, None] * mine(m))
+        assert not feedback.solved and "axis 0 of `maps` counts times" in feedback.message
 
 
 def test_links_name_files_that_exist():

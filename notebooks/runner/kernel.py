@@ -13,20 +13,17 @@ from jupyter_client import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from traitlets.config import Config
 
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """Not the death of a kernel that is stopped with the run: it leaves nbclient's task behind, of which asyncio prints
-    a traceback. Of a kernel that dies during a run papermill tells."""
-    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
-
-
-logging.getLogger("asyncio").addFilter(_is_news)
+# A kernel that is stopped with the run leaves nbclient's task behind, of which asyncio would print a traceback. Of a
+# kernel that dies during a run papermill tells.
+logging.getLogger("asyncio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+)
 
 
 @contextmanager
 def local_sockets() -> Iterator[Config]:
     """Kernel settings: where the system has them, sockets in a folder of their own instead of TCP ports, which
-    parallel runs take from each other ("Address already in use") and other users of a machine can connect to."""
+    parallel runs take from each other and other users of a machine can connect to."""
     if os.name != "posix":
         yield Config()
         return

@@ -6,22 +6,22 @@ A worker that dies takes only its running notebook with it; Dask gives that to a
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from common import ROOT
 from fmcore.errors import DataError
-from nbtools import ROOT, remote
-from nbtools.execute import Job, execute, fail
-from nbtools.provenance import cores
+from runner.execute import Job, execute, fail
+from runner.provenance import cores
 
 if TYPE_CHECKING:
     from distributed import Client
 
 DEATHS = 3  # workers that may die over one notebook before it counts as failed
 WAIT = 30.0  # seconds for the first worker of an existing scheduler
+TOPIC = "notebook-output"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -45,21 +45,28 @@ def run_jobs(
         return
     from distributed import as_completed
 
+    # A function within a function travels as source, so that workers started anywhere need no path to this one.
+    def work(root: str, topic: str, job: dict[str, Any]) -> dict[str, Any]:
+        import sys
+
+        from distributed import get_worker
+
+        sys.path[:0] = [path for path in (root, f"{root}/notebooks") if path not in sys.path]
+        from runner.execute import Job, execute
+
+        return execute(Job(**job), lambda line: get_worker().log_event(topic, (job["label"], line)))
+
     with _client(min(workers, len(jobs)), scheduler) as client:
-        client.subscribe_topic(remote.TOPIC, lambda event: echo(*event[1]))
-        futures = {client.submit(remote.run, str(ROOT), asdict(job), pure=False): job for job in jobs}
+        client.subscribe_topic(TOPIC, lambda event: echo(*event[1]))
+        futures = {client.submit(work, str(ROOT), TOPIC, asdict(job), pure=False): job for job in jobs}
         for future in as_completed(futures):
             job = futures[future]
-            if future.status == "finished":
-                yield job, future.result()
-            else:
-                yield job, fail(job, _why(future))
+            yield job, future.result() if future.status == "finished" else fail(job, _why(future.exception()))
 
 
-def _why(future: Any) -> str:
+def _why(error: BaseException) -> str:
     from distributed.scheduler import KilledWorker
 
-    error = future.exception()
     if isinstance(error, KilledWorker):
         died = f"{DEATHS} worker{'s' * (DEATHS > 1)} died while running it"
         return f"{died}, most often for lack of memory: repeat with --workers 1; what is finished is kept."
@@ -68,28 +75,19 @@ def _why(future: Any) -> str:
 
 @contextmanager
 def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
-    import cloudpickle
     import dask
     from distributed import Client, LocalCluster
 
-    # Sent as source, so that workers started anywhere need not have this folder on their path.
-    cloudpickle.register_pickle_by_value(remote)
     quiet = {"distributed.scheduler.allowed-failures": DEATHS - 1, "distributed.logging.distributed": "error"}
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(quiet))
         if scheduler is not None:
             yield stack.enter_context(_existing(scheduler))
             return
-        share = str(max(1, cores() // workers))
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=0,  # the memory is the kernel's, not the worker's: Dask's limit would not see it
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            env={name: share for name in THREADS},
-        )
+        threads = dict.fromkeys(THREADS, str(max(1, cores() // workers)))
+        # The memory is the kernel's, not the worker's: Dask's limit would not see it.
+        options = {"processes": True, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+        cluster = LocalCluster(n_workers=workers, env=threads, silence_logs=logging.CRITICAL, **options)
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))
 
@@ -107,8 +105,4 @@ def _existing(address: str) -> Iterator[Client]:
             client.wait_for_workers(1, timeout=WAIT)
         except TimeoutError:
             raise DataError(f"The Dask scheduler at '{address}' has no worker: start one with 'dask worker'.") from None
-        versions = client.run(lambda: list(sys.version_info[:2]))
-        other = {tuple(v) for v in versions.values()} - {tuple(sys.version_info[:2])}
-        if other:
-            raise DataError(f"Workers of '{address}' run another Python than this one: start them from the same.")
         yield client

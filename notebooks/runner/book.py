@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import nbformat
 
+from common import NOTEBOOKS
 from fmcore.errors import SettingsError
-from nbtools import NOTEBOOKS
-from nbtools.parameters import Parameter, read_parameters
-
-METADATA = "fmcore"  # our key in a notebook's metadata
+from runner.parameters import Parameter, read_parameters, suggestion
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,14 @@ class Notebook:
         return read_parameters(cells[0].source)
 
     @property
-    def per_category(self) -> str | None:
-        """Name of the notebook to run on each category, if this one is about categories."""
-        return self.node.metadata.get(METADATA, {}).get("per_category")
+    def code(self) -> str:
+        return "\n".join(c.source for c in self.node.cells if c.cell_type == "code")
+
+    @property
+    def per_category(self) -> Notebook | None:
+        """The notebook to run on each category, if this one is about categories."""
+        name = self.node.metadata.get("fmcore", {}).get("per_category")
+        return self if name == self.name else find_notebook(name) if name else None
 
     @property
     def title(self) -> str:
@@ -58,37 +60,25 @@ class Notebook:
         return next((line.lstrip("# ") for line in lines if line.startswith("#")), self.name)
 
 
-def all_notebooks(folder: Path = NOTEBOOKS) -> list[Notebook]:
-    """In the order of their numbers."""
-    return [Notebook(p) for p in sorted(folder.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts and _ours(p)]
+def all_notebooks() -> list[Notebook]:
+    """In the order of their numbers, then the workshop's."""
+    return [Notebook(path) for folder in (NOTEBOOKS, NOTEBOOKS / "workshop") for path in sorted(folder.glob("*.ipynb"))]
 
 
-def find_notebook(name: str, folder: Path = NOTEBOOKS) -> Notebook:
+def find_notebook(name: str) -> Notebook:
     """By file name, with or without ``.ipynb`` and number, by number alone, or by path.
 
     Raises:
-        SettingsError: if there is none, with a suggestion; or if several fit.
+        SettingsError: if there is none, with a suggestion.
     """
     if name.endswith(".ipynb") and Path(name).is_file():
         return Notebook(Path(name).resolve())
-    wanted = Path(name).name.removesuffix(".ipynb")
-    known = all_notebooks(folder)
-    for fits in (
-        [n for n in known if n.name == wanted],
-        [n for n in known if wanted.isdigit() and n.name.split("_")[0] == wanted.zfill(2)],
-        [n for n in known if n.name.partition("_")[2] == wanted],
-    ):
-        if len(fits) == 1:
-            return fits[0]
-        if fits:
-            raise SettingsError(f"Several notebooks fit '{name}': choose one of {', '.join(n.name for n in fits)}.")
-    names = [n.name for n in known]
-    plain = {n.partition("_")[2]: n for n in names}
-    close = difflib.get_close_matches(wanted, [*names, *plain], n=1)
-    hint = f"did you mean '{plain.get(close[0], close[0])}'?" if close else f"there are {', '.join(names)}."
-    raise SettingsError(f"There is no notebook '{name}'; {hint}")
-
-
-def _ours(path: Path) -> bool:
-    # Output folders may lie inside notebooks/ and hold executed copies.
-    return "out" not in path.relative_to(NOTEBOOKS).parts if path.is_relative_to(NOTEBOOKS) else True
+    wanted, known = Path(name).name.removesuffix(".ipynb"), {}
+    for book in all_notebooks():
+        number, _, title = book.name.partition("_")
+        known |= {book.name: book, number.lstrip("0"): book, title or book.name: book}
+    key = wanted.lstrip("0") if wanted.isdigit() else wanted
+    if key not in known:
+        names = [key for key, book in known.items() if key == book.name]
+        raise SettingsError(f"There is no notebook '{name}'; {suggestion(wanted, names, 'there are')}")
+    return known[key]

@@ -5,12 +5,10 @@ Pictures are embedded, and formulas become MathML, which browsers draw themselve
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-from bs4 import BeautifulSoup
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
@@ -18,37 +16,28 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
+from common import write_text
+
 TEMPLATES = Path(__file__).parent / "templates"
-LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "video": "src", "audio": "src"}
-LOADING |= {"source": "src", "object": "data", "embed": "src"}
+SIZED_NAMES = re.compile(r"\\[bB]igg?[lrm]?\s*(?=\\)")  # \big before \langle or \| is beyond the converter
 
 
 def write_html(node: NotebookNode, path: Path, record: dict[str, Any]) -> None:
-    """Write atomically. ``record`` is what `nbtools.execute` says of the run; it becomes the last section."""
+    """Write atomically. ``record`` is what `runner.execute` says of the run; it becomes the last section."""
     _describe_pictures(node)
     exporter = _Exporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)], embed_images=True)
     resources = {"run": record, "colours": Markup(HtmlFormatter(style="friendly").get_style_defs(".highlight"))}
     resources["fold_code"] = bool(node.metadata.get("fmcore", {}).get("fold_code"))
     resources["metadata"] = {"name": path.stem, "path": str(path.parent)}
-    html, _ = exporter.from_notebook_node(node, resources)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(html)
-    os.replace(partial, path)
+    write_text(path, exporter.from_notebook_node(node, resources)[0])
 
 
-def outside_sources(html: str) -> list[str]:
-    """Addresses of everything that a browser would load from elsewhere to show the page; empty if it is complete."""
-    soup = BeautifulSoup(html, "html.parser")
-    found = [tag.get(name) for kind, name in LOADING.items() for tag in soup.find_all(kind) if tag.get(name)]
-    found += re.findall(
-        r"@import[^;]+|url\(\s*['\"]?(?!data:|#)[^)]+", " ".join(t.text for t in soup.find_all("style"))
-    )
-    found += re.findall(r"(?:import|fetch|from)\s*\(?\s*['\"](https?:[^'\"]+)", " ".join(_scripts(soup)))
-    return [address for address in found if not address.startswith(("data:", "#"))]
-
-
-def _scripts(soup: BeautifulSoup) -> list[str]:
-    return [tag.text for tag in soup.find_all("script")]
+def mathml(tex: str, display: str = "inline") -> str:
+    """MathML of a formula; where it can't be converted, the TeX itself, which is still readable."""
+    try:
+        return convert(SIZED_NAMES.sub("", tex.strip()), display=display)
+    except Exception:  # the converter raises many types on TeX it does not know
+        return f"<code>{Markup.escape(tex)}</code>"
 
 
 def _describe_pictures(node: NotebookNode) -> None:
@@ -68,7 +57,7 @@ class _Exporter(HTMLExporter):
     def default_filters(self):
         yield from super().default_filters()
         yield "markdown2html", _markdown
-        yield "mathml", lambda text: _mathml(text.strip().strip("$"), "block")
+        yield "mathml", lambda text: mathml(text.strip().strip("$"), "block")
         yield "size", lambda count: f"{count / 1e6:.1f} MB"
 
 
@@ -78,18 +67,10 @@ def _markdown(source: str) -> str:
 
 class _Renderer(IPythonRenderer):
     def inline_math(self, body: str) -> str:
-        return _mathml(body, "inline")
+        return mathml(body)
 
     def block_math(self, body: str) -> str:
-        return _mathml(body, "block")
+        return mathml(body, "block")
 
     def latex_environment(self, name: str, body: str) -> str:
-        return _mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
-
-
-def _mathml(tex: str, display: str) -> str:
-    """MathML of a formula; where it can't be converted, the TeX itself, which is still readable."""
-    try:
-        return convert(tex.strip(), display=display)
-    except Exception:  # the converter raises many types on TeX it does not know
-        return f"<code>{Markup.escape(tex)}</code>"
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.category import fit_settings
+from fmcore.data.check import CheckRecord
 from fmcore.data.rendered import CATEGORIES
-from fmcore.errors import SettingsError
-from nbtools.catalogue import Notebook, find_notebook
-from nbtools.checks import CheckRecord, category_folders, check_any, check_category, refuse
-from nbtools.execute import Job, execute, finished, read_record
-from nbtools.fanout import run_jobs
-from nbtools.parameters import check_ranges, parse_parameters
-from nbtools.provenance import folder_fingerprint, notebook_hash, source_hash, versions
+from fmcore.errors import DataError, SettingsError
+from runner.book import Notebook, find_notebook
+from runner.data import category_folders, check_data
+from runner.execute import Job, execute, finished, read_record
+from runner.parameters import check_ranges, parse_parameters
+from runner.provenance import folder_fingerprint, hash_of, notebook_hash, source_hash, versions
+from runner.workers import run_jobs
 
 RENDERED = ("gear", "brick")  # categories of a report without data
 FOLDERS = ("data", "model", "runs", "benchmark", "out")  # parameters that are paths
@@ -43,46 +44,35 @@ class Plan:
     skipped_files: list[str]
 
 
-def plan(request: Request, progress: Callable[[CheckRecord], None] = lambda record: None) -> Plan:
+def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda name, record: None) -> Plan:
     """Check everything that can be checked without a kernel, and lay out the jobs.
 
     Raises:
         SettingsError: for an unknown or mistyped parameter, category or notebook. DataError: for data that can't be
             used. Both before anything is written.
     """
-    notebook = request.notebook
-    each = _per_category(notebook)
-    known = {**(each.parameters if each else {}), **notebook.parameters}
-    if "out" in request.given:
-        raise SettingsError("Parameter 'out' is given by --out.")
-    values = parse_parameters(request.given, known, notebook.name)
-    values |= {k: str(Path(values[k]).expanduser().resolve()) for k in FOLDERS if values.get(k)}
-    for book in filter(None, (each, notebook)):
-        check_ranges({k: v for k, v in values.items() if k in book.parameters}, _code(book))
-    if each is None:
-        if request.categories:
-            raise SettingsError(f"Notebook '{notebook.name}' does not run over categories: leave out --categories.")
-        folders = {"data": Path(values["data"])} if values.get("data") else {}
-        skipped = _check_data(folders, request, progress, tested=False)
+    notebook, each = request.notebook, request.notebook.per_category
+    values = _values(request, each)
+    data, wanted = values.get("data"), list(request.categories) or list(filter(None, [values.get("category")]))
+    if each is None and request.categories:
+        raise SettingsError(f"Notebook '{notebook.name}' does not run over categories: leave out --categories.")
+    if each is None or (each.name == notebook.name and not wanted and not data):
+        skipped = _check({"data": Path(data)} if data else {}, request, progress, tested=False)
         return Plan(request, [_job(notebook, request.out, values)], None, skipped)
-    wanted = list(request.categories) or ([values["category"]] if values.get("category") else [])
-    if each.name == notebook.name and not wanted and not values.get("data"):
-        return Plan(request, [_job(notebook, request.out, values)], None, [])
-    folders = category_folders(values["data"], wanted) if values.get("data") else _rendered(wanted)
-    skipped = _check_data(folders, request, progress, tested=True)
+    folders = category_folders(data, wanted) if data else _rendered(wanted)
+    skipped = _check({k: v for k, v in folders.items() if v}, request, progress, tested=True)
     summary = notebook if each.name != notebook.name else None
+    inside = request.out / "categories" if summary else request.out
     jobs = []
     for name, folder in folders.items():
-        alone = summary is None and len(folders) == 1
-        out = request.out if alone else request.out / ("categories" if summary else "") / name
         own = {k: v for k, v in values.items() if k in each.parameters}
         own |= {"category": name} | ({"data": str(folder)} if folder else {})
+        out = request.out if summary is None and len(folders) == 1 else inside / name
         jobs.append(_job(each, out, own, label=name))
     if summary is None:
         return Plan(request, jobs, None, skipped)
     own = {k: v for k, v in values.items() if k in summary.parameters}
-    own["runs"] = str(request.out / "categories")
-    own["categories"] = ",".join(folders)
+    own |= {"runs": str(inside), "categories": ",".join(folders)}
     # Its data are the runs, whose own records hold the fingerprints.
     job = _job(summary, request.out, own, fingerprint=("benchmark",))
     return Plan(request, jobs, replace(job, notes=skipped), skipped)
@@ -95,14 +85,17 @@ def run(
     if force:
         for job in [*laid.jobs, *filter(None, [laid.summary])]:
             (Path(job.out) / "run.json").unlink(missing_ok=True)
-    done = [(job, record | {"skipped": True}) for job in laid.jobs if (record := finished(job))]
-    yield from done
-    left = [job for job in laid.jobs if job not in [d for d, _ in done]]
+    left = []
+    for job in laid.jobs:
+        if record := finished(job):
+            yield job, record | {"skipped": True}
+        else:
+            left.append(job)
     yield from run_jobs(left, workers=workers, scheduler=scheduler, echo=echo)
     if laid.summary is not None:
         # It must be made again whenever one of the runs it reads was.
         records = [read_record(Path(job.out)) for job in laid.jobs]
-        key = {**laid.summary.key, "runs": _hash([[r.get("started"), r.get("status")] for r in records])}
+        key = {**laid.summary.key, "runs": hash_of([[r.get("started"), r.get("status")] for r in records])}
         summary = replace(laid.summary, key=key)
         yield summary, execute(summary, lambda line: echo(summary.label, line))
 
@@ -110,21 +103,27 @@ def run(
 def run_categories(out: str | Path, categories: str = "", data: str = "", **values: Any) -> str:
     """For a report run by hand: evaluate each category with the notebook for that, one after the other; what is
     done is skipped. Returns the folder of the runs."""
-    given = {k: str(v) for k, v in {"data": data, **values}.items() if v != ""}
+    given = {k: v if isinstance(v, str) else json.dumps(v) for k, v in {"data": data, **values}.items() if v != ""}
     names = tuple(filter(None, (name.strip() for name in categories.split(","))))
     laid = plan(Request(find_notebook("07_report"), Path(out).resolve(), given, names))
-    for job, record in run(replace(laid, summary=None), workers=1, scheduler=None, force=False, echo=_ignore):
+    alone = {"workers": 1, "scheduler": None, "force": False, "echo": lambda label, line: None}
+    for job, record in run(replace(laid, summary=None), **alone):
         print(f"{job.label}: {record['error'] or ('kept' if record.get('skipped') else 'done')}")
     return str(Path(out).resolve() / "categories")
 
 
-def _per_category(notebook: Notebook) -> Notebook | None:
-    name = notebook.per_category
-    return notebook if name == notebook.name else find_notebook(name) if name else None
-
-
-def _ignore(label: str, line: str) -> None:
-    pass
+def _values(request: Request, each: Notebook | None) -> dict[str, Any]:
+    """The given parameters of the notebook, and of the one that it runs on each category, checked."""
+    if "out" in request.given:
+        raise SettingsError("Parameter 'out' is given by --out.")
+    known = {**(each.parameters if each else {}), **request.notebook.parameters}
+    values = parse_parameters(request.given, known, request.notebook.name)
+    values |= {k: str(Path(values[k]).expanduser().resolve()) for k in FOLDERS if values.get(k)}
+    for book in filter(None, (each, request.notebook)):
+        check_ranges({k: v for k, v in values.items() if k in book.parameters}, book.code)
+    if "settings" in known:
+        fit_settings(**{k: values.get(k, known[k].default) for k in ("settings", "field", "encoder") if k in known})
+    return values
 
 
 def _job(
@@ -137,26 +136,26 @@ def _job(
             # A category of VisA is one folder and its lines of a table beside it.
             table = Path(values[name]).parent / "split_csv"
             key |= {"table": folder_fingerprint(table)} if table.is_dir() else {}
-    key["versions"] = _hash(versions())
+    key["versions"] = hash_of(versions())
     parameters = {name: parameter.default for name, parameter in notebook.parameters.items()}
     parameters |= {**values, "out": str(out)}
     return Job(str(notebook.path), label or notebook.name, str(out), parameters, key)
 
 
-def _check_data(
-    folders: dict[str, Path | None], request: Request, progress: Callable[[CheckRecord], None], *, tested: bool
+def _check(
+    folders: dict[str, Path], request: Request, progress: Callable[[str, CheckRecord], None], *, tested: bool
 ) -> list[str]:
     """Sentences about files that are left out; refused unless the request is lenient."""
-    problems = {}
+    problems = []
     for name, folder in folders.items():
-        if folder is None:
-            continue
-        for record in check_category(name, folder, tested=True) if tested else check_any(folder):
-            progress(record)
-            problems[name] = record.problems
-    if not request.lenient:
-        refuse(problems)
-    return [f"Left out: {sentence}" for said in problems.values() for sentence in said]
+        for record in check_data(name, folder, tested=tested):
+            progress(name, record)
+            problems += record.report.damaged if record.report else []
+    if problems and not request.lenient:
+        more = len(problems) - 1
+        rest = f" The same goes for {more} more file{'s' * (more > 1)}." if more else ""
+        raise DataError(f"{problems[0]}{rest} To go on without, add --lenient.")
+    return [f"Left out: {sentence}" for sentence in problems]
 
 
 def _rendered(wanted: list[str]) -> dict[str, Path | None]:
@@ -164,11 +163,3 @@ def _rendered(wanted: list[str]) -> dict[str, Path | None]:
         if name not in CATEGORIES:
             raise SettingsError(f"There is no rendered category '{name}': there are {', '.join(CATEGORIES)}.")
     return dict.fromkeys(wanted or RENDERED)
-
-
-def _code(notebook: Notebook) -> str:
-    return "\n".join(c.source for c in notebook.node.cells if c.cell_type == "code")
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -23,13 +23,12 @@ from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from common import ROOT, write_text
 from fmcore.errors import FlowMismatchingError
-from nbtools import ROOT
-from nbtools.html import write_html
-from nbtools.kernel import Tee, kernel_manager, local_sockets
-from nbtools.provenance import folder_fingerprint, machine, versions
+from runner.kernel import Tee, kernel_manager, local_sockets
+from runner.page import write_html
+from runner.provenance import folder_fingerprint, machine, versions
 
-RUN_FILE = "run.json"
 START_ATTEMPTS = 4
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 # Parameters are checked before, and how a run ended is said by its record.
@@ -42,7 +41,7 @@ class Job:
     """One notebook to run.
 
     ``key`` holds hashes of all that the result depends on, besides the parameters; equal keys and parameters mean
-    that a finished run need not be repeated. ``failed`` lists what failed before and is shown in the report.
+    that a finished run need not be repeated. ``notes`` say what was left out and are shown in the page.
     """
 
     notebook: str
@@ -56,14 +55,18 @@ class Job:
     def name(self) -> str:
         return Path(self.notebook).stem
 
+    def record(self, **values: Any) -> dict[str, Any]:
+        """What ``run.json`` says of this job, and what it adds."""
+        asked = {"notebook": self.name, "label": self.label, "parameters": self.parameters, "key": self.key}
+        return asked | {"seed": self.parameters.get("seed"), "notes": self.notes, "versions": versions()} | values
+
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of an earlier run with the same key and parameters, if all it wrote is still there."""
     out = Path(job.out)
     record = read_record(out)
-    expected = (out / "metrics.json", out / f"{job.name}.ipynb", out / f"{job.name}.html")
     same = record.get("status") == "done" and (record.get("parameters"), record.get("key")) == (job.parameters, job.key)
-    return record if same and all(p.is_file() for p in expected) else None
+    return record if same and all((out / f).is_file() for f in ("metrics.json", *_files(job))) else None
 
 
 def page_of(job: Job) -> Path:
@@ -75,7 +78,7 @@ def page_of(job: Job) -> Path:
 def read_record(out: Path) -> dict[str, Any]:
     """``run.json`` of a folder, empty if there is none or it is damaged."""
     try:
-        return json.loads((out / RUN_FILE).read_text())
+        return json.loads((out / "run.json").read_text())
     except (OSError, ValueError):
         return {}
 
@@ -89,19 +92,9 @@ def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, An
         return record | {"skipped": True}
     out = Path(job.out)
     out.mkdir(parents=True, exist_ok=True)
-    for stale in (RUN_FILE, "metrics.json"):
+    for stale in ("run.json", "metrics.json"):
         (out / stale).unlink(missing_ok=True)
-    record = {
-        "notebook": job.name,
-        "label": job.label,
-        "parameters": job.parameters,
-        "seed": job.parameters.get("seed"),
-        "key": job.key,
-        "notes": job.notes,
-        "versions": versions(),
-        "machine": machine(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    record = job.record(machine=machine(), started=datetime.now(UTC).isoformat(timespec="seconds"))
     started = time.perf_counter()
     partial = out / f".{job.name}.{os.getpid()}.ipynb"
     with _one_at_a_time, (out / "run.log").open("w", buffering=1) as log:
@@ -110,43 +103,28 @@ def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, An
     record["data"] = _data(job)
     record["status"], record["error"] = ("failed", error) if error else ("done", None)
     _keep(job, partial, record)
-    write_json(out / RUN_FILE, record)
+    write_text(out / "run.json", json.dumps(record, indent=1))
     return record
 
 
 def fail(job: Job, error: str) -> dict[str, Any]:
     """The record of a job that could not even be run, written where its result would be."""
-    record = {"notebook": job.name, "label": job.label, "parameters": job.parameters, "key": job.key}
-    record |= {"status": "failed", "error": error, "versions": versions()}
+    record = job.record(status="failed", error=error)
     Path(job.out).mkdir(parents=True, exist_ok=True)
-    write_json(Path(job.out) / RUN_FILE, record)
+    write_text(Path(job.out) / "run.json", json.dumps(record, indent=1))
     return record
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Atomically."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, path)
 
 
 def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | None]:
     """Number of attempts, and the sentence of an error or None."""
+    options = {"parameters": job.parameters, "kernel_name": KERNELSPEC["name"], "cwd": str(ROOT), "start_timeout": 120}
+    options |= {"progress_bar": False, "stdout_file": stream, "stderr_file": stream}
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             with local_sockets() as config:
+                manager = kernel_manager(stream.log)
                 papermill.execute_notebook(
-                    _prepared(job),
-                    str(partial),
-                    parameters=job.parameters,
-                    kernel_name=KERNELSPEC["name"],
-                    progress_bar=False,
-                    stdout_file=stream,
-                    stderr_file=stream,
-                    start_timeout=120,
-                    cwd=str(ROOT),
-                    config=config,
-                    kernel_manager_class=kernel_manager(stream.log),
+                    _prepared(job), str(partial), config=config, kernel_manager_class=manager, **options
                 )
             return attempt, None
         except PapermillExecutionError as error:
@@ -155,12 +133,15 @@ def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | 
             return attempt, "There is no Jupyter kernel 'python3' here: pip install -r notebooks/requirements.txt."
         # The kernel process, its ports or its sockets: ZMQError, RuntimeError, OSError, DeadKernelError.
         except Exception as error:
-            cell = _last_cell(partial)
+            why, cell = _one_line(error), _last_cell(partial)
+            if cell and isinstance(error, DeadKernelError):
+                died = f"The kernel died in code cell {cell}"
+                return attempt, f"{died}, most often for lack of memory: use smaller settings."
             if cell:
-                return attempt, _died(error, cell)
+                return attempt, f"The run broke off in code cell {cell}: {why}."
             if attempt == START_ATTEMPTS:
-                return attempt, f"The Jupyter kernel did not start in {attempt} attempts: {_one_line(error)}."
-            stream.write(f"The kernel did not start ({_one_line(error)}): trying again.\n")
+                return attempt, f"The Jupyter kernel did not start in {attempt} attempts: {why}."
+            stream.write(f"The kernel did not start ({why}): trying again.\n")
             time.sleep(0.5 * 2**attempt)
     raise AssertionError("unreachable")
 
@@ -179,12 +160,6 @@ def _last_cell(partial: Path) -> int | None:
         return None
     begun = [c for c in cells if c.get("metadata", {}).get("papermill", {}).get("start_time")]
     return sum(c.cell_type == "code" for c in begun) or None
-
-
-def _died(error: Exception, cell: int) -> str:
-    if isinstance(error, DeadKernelError):
-        return f"The kernel died in code cell {cell}, most often for lack of memory: use smaller settings."
-    return f"The run broke off in code cell {cell}: {_one_line(error)}."
 
 
 def _sentence(error: PapermillExecutionError) -> str:
@@ -206,22 +181,24 @@ def _data(job: Job) -> dict[str, Any] | None:
     return {"folder": "rendered by fmcore.data.rendered", **folder_fingerprint(rendered)} if rendered.is_dir() else None
 
 
+def _files(job: Job, ending: str = "") -> list[str]:
+    return [f"{job.name}{ending}.ipynb", f"{job.name}{ending}.html"]
+
+
 def _keep(job: Job, partial: Path, record: dict[str, Any]) -> None:
     """Put the executed notebook and its HTML in place; a failed one gets its error on top and a name of its own."""
-    out, failed = Path(job.out), record["status"] == "failed"
+    out, ending = Path(job.out), ".failed" if record["status"] == "failed" else ""
     if not partial.is_file():  # no kernel ever started
         nbformat.write(_prepared(job), partial)
     node = nbformat.read(partial, as_version=4)
     record["cells"] = [round(c.metadata.get("papermill", {}).get("duration") or 0.0, 2) for c in node.cells]
-    if failed:
+    if ending:
         kept = [c for c in node.cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
-        top = nbformat.v4.new_markdown_cell(f"**This run failed.** {record['error']}")
-        node.cells = [top, *kept]
+        node.cells = [nbformat.v4.new_markdown_cell(f"**This run failed.** {record['error']}"), *kept]
     node.metadata["fmcore_run"] = {k: v for k, v in record.items() if k != "cells"}
     nbformat.write(node, partial)
-    name = f"{job.name}.failed" if failed else job.name
-    for suffix in (".ipynb", ".html"):
-        (out / f"{job.name}{suffix}").unlink(missing_ok=True)
-        (out / f"{job.name}.failed{suffix}").unlink(missing_ok=True)
-    os.replace(partial, out / f"{name}.ipynb")
-    write_html(node, out / f"{name}.html", record)
+    for stale in _files(job) + _files(job, ".failed"):
+        (out / stale).unlink(missing_ok=True)
+    notebook, page = _files(job, ending)
+    os.replace(partial, out / notebook)
+    write_html(node, out / page, record)

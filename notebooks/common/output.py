@@ -1,4 +1,4 @@
-"""The folder a notebook leaves behind: figures, tables and one ``metrics.json``, each written atomically."""
+"""The folder a notebook leaves behind: figures and one ``metrics.json``, each written atomically."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.display import display
 from matplotlib.figure import Figure
 
+from common import write_text
+
 
 class Output:
-    """Collects what one run of a notebook produces.
-
-    Args:
-        folder: created if needed.
-    """
+    """What one run of a notebook produces, in ``folder``, which is created if needed."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -38,9 +36,7 @@ class Output:
             display(figure)
 
     def metrics(self, **values: Any) -> dict[str, Any]:
-        """Add figures to ``metrics.json`` (plain numbers, strings, lists, dicts) and return all so far."""
+        """Add to ``metrics.json`` (plain numbers, strings, lists, dicts) and return all so far."""
         self._metrics.update(values)
-        partial = self.folder / f".metrics.{os.getpid()}.json"
-        partial.write_text(json.dumps(self._metrics, indent=1, allow_nan=False))
-        os.replace(partial, self.folder / "metrics.json")
+        write_text(self.folder / "metrics.json", json.dumps(self._metrics, indent=1, allow_nan=False))
         return self._metrics

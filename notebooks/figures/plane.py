@@ -1,11 +1,10 @@
-"""The two-dimensional toys of notebook 01 and the workshop, and how they are drawn, large enough for a projector.
+"""The toys of the plane in notebook 01 and the workshop, and how they are drawn, large enough for a projector.
 
 A point of the plane is an image of two channels and one pixel, ``(2, 1, 1)``, so that all of fmcore applies.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from demo.style import COLOURS
+from figures.style import COLOURS, HEAT, Figure
 from fmcore.decomposition.landscape import PlaneGrid
 from fmcore.errors import SettingsError
 from fmcore.fields import MixtureField, semicircle, three_clusters, two_moons
@@ -55,30 +53,18 @@ def toy(name: str) -> Toy:
         "two_moons": (two_moons, (-1.5, 2.25), (-1.5, 3.25)),
     }
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(known)}."
-        raise SettingsError(f"There is no toy '{name}'; {hint}")
+        raise SettingsError(f"There is no toy '{name}': choose one of {', '.join(known)}.")
     law, normal, anomalous = known[name]
     return Toy(law(), *(torch.tensor(p).view(2, 1, 1) for p in (normal, anomalous)))
 
 
 def use_projector_style() -> None:
     """Letters and lines that can be read from the last row."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 80,
-            "figure.constrained_layout.use": True,
-            "font.size": 14,
-            "axes.titlesize": 15,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "lines.linewidth": 2.5,
-        }
-    )
+    large = {"figure.dpi": 80, "font.size": 14, "axes.titlesize": 15, "lines.linewidth": 2.5}
+    plt.rcParams.update(large | {"axes.titlelocation": "center"})
 
 
-def plane(points: np.ndarray, titles: Sequence[str] = ("",)) -> tuple[Figure, list[Axes]]:
+def data_panels(points: np.ndarray, titles: Sequence[str] = ("",)) -> tuple[Figure, list[Axes]]:
     """One panel per title, side by side: equal axes, the normal points in the background."""
     figure, grid = plt.subplots(1, len(titles), figsize=(6.2 * len(titles), 5.6), squeeze=False)
     together = np.concatenate([points, [[-2, -2], [2, 2]]])  # the noise has its place too
@@ -86,16 +72,15 @@ def plane(points: np.ndarray, titles: Sequence[str] = ("",)) -> tuple[Figure, li
         axis.scatter(*points.T, s=6, color=COLOURS["normal"], alpha=0.4, linewidths=0, label="normal data")
         axis.set(aspect="equal", title=title, xlabel="$x$", ylabel="$y$")
         axis.locator_params(integer=True, nbins=6)
-        axis.set_xlim(together[:, 0].min() - WINDOW, together[:, 0].max() + WINDOW)
-        axis.set_ylim(together[:, 1].min() - WINDOW, together[:, 1].max() + WINDOW)
+        (left, bottom), (right, top) = together.min(0) - WINDOW, together.max(0) + WINDOW
+        axis.set(xlim=(left, right), ylim=(bottom, top))
     return figure, list(grid[0])
 
 
 def panels(titles: Sequence[str], *, rows: int = 1, height: float = 5.0, share: str = "") -> tuple[Figure, np.ndarray]:
     """Empty panels, one per title and row: axes ``(columns,)``, or ``(rows, columns)`` for several rows."""
-    figure, grid = plt.subplots(
-        rows, len(titles), figsize=(height * 1.05 * len(titles), height * rows), squeeze=False, sharey="y" in share
-    )
+    size = (height * 1.05 * len(titles), height * rows)
+    figure, grid = plt.subplots(rows, len(titles), figsize=size, squeeze=False, sharey="y" in share)
     for axis, title in zip(grid[0], titles, strict=True):
         axis.set_title(title)
     return figure, grid if rows > 1 else grid[0]
@@ -103,10 +88,9 @@ def panels(titles: Sequence[str], *, rows: int = 1, height: float = 5.0, share: 
 
 def draw_target(axis: Axes, target: Tensor, *, anomalous: bool = False, label: str = "", size: int = 340) -> None:
     """A star in the colour of normal or anomalous things."""
-    colour = COLOURS["anomalous" if anomalous else "normal"]
-    label = label or ("anomalous target $y$" if anomalous else "normal target $y$")
-    x, y = target.flatten().tolist()
-    axis.scatter(x, y, s=size, marker="*", color=colour, edgecolor="black", linewidth=1, zorder=5, label=label)
+    kind = "anomalous" if anomalous else "normal"
+    style = {"color": COLOURS[kind], "edgecolor": "black", "linewidth": 1, "zorder": 5}
+    axis.scatter(*target.flatten().tolist(), s=size, marker="*", label=label or f"{kind} target $y$", **style)
 
 
 def draw_paths(axis: Axes, starts: Tensor, target: Tensor) -> None:
@@ -129,17 +113,9 @@ def draw_velocities(axis: Axes, states: ArrayLike, velocities: dict[str, ArrayLi
     """Arrows at states ``(B, 2)``, by name ``predicted`` or ``geometric``, ``shrink`` of their true length."""
     for name, width in (("geometric", 0.013), ("predicted", 0.007)):  # the thin one lies on top of the broad one
         if name in velocities:
-            axis.quiver(
-                *np.asarray(states).T,
-                *(shrink * np.asarray(velocities[name])).T,
-                color=COLOURS[f"{name}_velocity"],
-                angles="xy",
-                scale_units="xy",
-                scale=1,
-                width=width,
-                zorder=4,
-                label=f"{name} velocity",
-            )
+            style = {"color": COLOURS[f"{name}_velocity"], "width": width, "zorder": 4, "label": f"{name} velocity"}
+            arrows = (shrink * np.asarray(velocities[name])).T
+            axis.quiver(*np.asarray(states).T, *arrows, angles="xy", scale_units="xy", scale=1, **style)
 
 
 def draw_curve(axis: Axes, x: ArrayLike, y: ArrayLike, colour: str, label: str = "", *, thin: bool = False) -> None:
@@ -151,7 +127,7 @@ def draw_curve(axis: Axes, x: ArrayLike, y: ArrayLike, colour: str, label: str =
 def draw_landscape(axis: Axes, values: np.ndarray, grid: PlaneGrid) -> None:
     """A score ``(side, side)`` over the plane, logarithmic, on the one scale that all landscapes share."""
     extent = (grid.left, grid.right, grid.bottom, grid.top)
-    axis.imshow(values, cmap="inferno", norm=LogNorm(*SCALE, clip=True), extent=extent, interpolation="bilinear")
+    axis.imshow(values, cmap=HEAT, norm=LogNorm(*SCALE, clip=True), extent=extent, interpolation="bilinear")
     axis.locator_params(integer=True, nbins=4)
     axis.set(xlabel="$x$", ylabel="$y$")
     axis.label_outer()
@@ -165,7 +141,7 @@ def zoom(axis: Axes, target: Tensor, reach: float) -> None:
 
 def landscape_bar(figure: Figure, axes: np.ndarray) -> None:
     """The colour bar of all landscapes of a figure."""
-    scale = ScalarMappable(LogNorm(*SCALE), "inferno")
+    scale = ScalarMappable(LogNorm(*SCALE), HEAT)
     figure.colorbar(scale, ax=axes, extend="both", shrink=0.8, label="mismatch", pad=0.01)
 
 
@@ -173,25 +149,6 @@ def label_rows(axes: np.ndarray, names: Sequence[str]) -> None:
     """A name at the left of each row."""
     for row, name in zip(axes, names, strict=True):
         row[0].set_ylabel(name, fontsize=16, fontweight="bold")
-
-
-def draw_heat(
-    axis: Axes, heat: np.ndarray, *, top: float | None = None, mask: np.ndarray | None = None, title: str = ""
-) -> None:
-    """A heat map ``(H, W)`` from 0 to ``top`` with its colour bar, and the outline of the true defect."""
-    picture = axis.imshow(np.asarray(heat), cmap="inferno", vmin=0, vmax=top, extent=(0, 1, 1, 0))
-    if mask is not None:
-        rows, columns = mask.shape
-        centres = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
-        axis.contour(*centres, mask.astype(float), levels=[0.5], colors="white", linewidths=1.2)
-    axis.set(title=title, xticks=[], yticks=[])
-    axis.figure.colorbar(picture, ax=axis, shrink=0.75, extend="neither" if top is None else "max")
-
-
-def draw_picture(axis: Axes, pixels: np.ndarray, title: str = "") -> None:
-    """A picture ``(H, W, 3)`` uint8."""
-    axis.imshow(pixels)
-    axis.set(title=title, xticks=[], yticks=[])
 
 
 def legend_below(figure: Figure) -> None:

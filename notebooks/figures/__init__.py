@@ -1,0 +1,1 @@
+"""What the notebooks draw and tabulate; nothing is computed here but places on the page."""

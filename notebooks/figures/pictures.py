@@ -1,0 +1,147 @@
+"""Pictures with their heat maps and true outlines, on one colour scale per figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import Colormap, LogNorm, Normalize
+from torch import Tensor
+
+from figures.style import COLOURS, HEAT, Figure, headline
+from fmcore.data.picture import read_mask, read_picture, resize_map
+from fmcore.detector.model import Model
+from fmcore.errors import ImageError
+from fmcore.mismatch import HeatSettings, Mismatch
+
+SIDE = 256  # pixels of the longer side in a figure
+EXTREMES = {
+    "best": "Defects of the\nhighest scores",
+    "worst": "Defects of the\nlowest scores",
+    "alarms": "Good images of the\nhighest scores",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture ``(H, W, 3)``, or a map ``(H, W)``, and the true mask ``(h, w)``, or None."""
+
+    image: np.ndarray
+    title: str = ""
+    mask: np.ndarray | None = None
+
+    @property
+    def is_map(self) -> bool:
+        return self.image.ndim == 2
+
+
+def picture_grid(
+    rows: Sequence[tuple[str, Sequence[Panel]]],
+    *,
+    norm: Normalize | None = None,
+    colours: str | Colormap = HEAT,
+    label: str = "mismatch",
+    title: str = "",
+    size: float = 1.6,
+) -> Figure:
+    """Rows of panels with their names at the left; all maps share ``norm`` and the one colour bar, the true outline is
+    a thin line in pink on pictures and in white on maps. ``size`` is that of a panel, in inches."""
+    columns = max(len(panels) for _, panels in rows)
+    figure = Figure(figsize=(size * columns + 2.0, (size + 0.3) * len(rows) + 0.4))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    last = None
+    for line, (name, panels) in zip(grid, rows, strict=True):
+        for axes, panel in zip_longest(line, panels):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if panel is None:
+                continue
+            shown = axes.imshow(panel.image, **({"cmap": colours, "norm": norm} if panel.is_map else {}))
+            last = shown if panel.is_map else last
+            axes.set_title(panel.title, fontsize="small")
+            if panel.mask is not None and panel.mask.any():
+                extent = (-0.5, panel.image.shape[1] - 0.5, -0.5, panel.image.shape[0] - 0.5)
+                colour = "white" if panel.is_map else COLOURS["anomalous"]
+                axes.contour(panel.mask, [0.5], colors=[colour], linewidths=1.2, origin="lower", extent=extent)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
+    if last is not None:
+        figure.colorbar(last, ax=grid, shrink=0.6, pad=0.01, extend="max").set_label(label)
+    headline(figure, title)
+    return figure
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """An image tensor ``(C, H, W)`` in [-1, 1] as a picture ``(H, W, 3)``."""
+    shown = ((image.clamp(-1, 1) + 1) / 2).permute(1, 2, 0).cpu().numpy()
+    return np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
+
+
+def image_rows(rows: dict[str, Tensor], columns: Sequence[str]) -> Figure:
+    """Image tensors ``(N, C, H, W)`` in [-1, 1], one line per entry, N columns."""
+    return picture_grid([(n, [Panel(pixels(i), t) for i, t in zip(x, columns, strict=True)]) for n, x in rows.items()])
+
+
+def picture_and_mask(path: Path, mask: Path | None) -> Panel:
+    """A file's picture as it is shown, with its true mask where that can be read."""
+    small = read_picture(path).rgb(SIDE)
+    try:
+        marked = read_mask(mask, height=small.shape[0], width=small.shape[1]) if mask else None
+    except ImageError:  # listed as unreadable by the evaluation
+        marked = None
+    return Panel(small, mask=marked)
+
+
+def score_to_show(model: Model, category: str, path: Path, mask: Path | None, title: str) -> tuple[Panel, Panel]:
+    """Score one picture; it and its map, for a figure."""
+    heatmap = model.score(path, category).heatmap
+    seen = picture_and_mask(path, mask)
+    heatmap = resize_map(heatmap, height=seen.image.shape[0], width=seen.image.shape[1])
+    return Panel(seen.image, title, seen.mask), Panel(heatmap, mask=seen.mask)
+
+
+def extremes(images: Sequence[dict], count: int = 4) -> dict[str, list[dict]]:
+    """The images that say most about a model, by score: ``best`` (highest of the defective), ``worst`` (lowest of
+    the defective) and ``alarms`` (highest of the good)."""
+    good = sorted((i for i in images if not i["defective"]), key=lambda i: -i["score"])
+    bad = sorted((i for i in images if i["defective"]), key=lambda i: -i["score"])
+    half = -(-len(bad) // 2)  # with few images the best must not come again among the worst
+    return {"best": bad[:half][:count], "worst": bad[half:][::-1][:count], "alarms": good[:count]}
+
+
+def extreme_rows(
+    model: Model, category: str, images: Sequence[dict], masks: dict[str, Path | None], count: int = 4
+) -> dict[str, list[tuple[Panel, Panel]]]:
+    """`extremes` of an evaluation, scored again for their maps and ready for `gallery`."""
+
+    def shown(image: dict) -> tuple[Panel, Panel]:
+        file, title = image["file"], f"{image['kind']}/{Path(image['file']).stem}\nscore {image['score']:.3g}"
+        return score_to_show(model, category, Path(file), masks.get(file), title)
+
+    return {EXTREMES[key]: [*map(shown, chosen)] for key, chosen in extremes(images, count).items() if chosen}
+
+
+def colour_scale(model: Model, category: str) -> float:
+    """Upper end of the colours of a category's maps, as in the app and the heat-map files: set by good images."""
+    return model.normal_ranges[category].scale(model.info.heat.exponent)
+
+
+def gallery(rows: dict[str, list[tuple[Panel, Panel]]], scale: float) -> Figure:
+    """Pictures above their maps, a pair of lines for each entry; colours of all maps go from 0 to ``scale``."""
+    lines = []
+    for name, pairs in rows.items():
+        lines += [(name, [picture for picture, _ in pairs]), ("", [heatmap for _, heatmap in pairs])]
+    return picture_grid(lines, norm=Normalize(0, scale))
+
+
+def time_strip(mismatch: Mismatch, heat: HeatSettings, scored: tuple[Panel, Panel], count: int = 5) -> Figure:
+    """A picture, its weighted mismatch at a few times and the finished heat map, all on one logarithmic scale: the
+    parts of early and late times differ by orders of magnitude."""
+    chosen = np.unique(np.linspace(0, len(mismatch.times) - 1, min(count, len(mismatch.times))).round().astype(int))
+    maps = mismatch.weighted(heat)[chosen]
+    top = max(float(maps.max()), 1e-12)
+    parts = [Panel(m, f"t = {mismatch.times[i]:.2f}") for i, m in zip(chosen, maps, strict=True)]
+    whole = Panel(scored[1].image, "average over t", scored[1].mask)
+    return picture_grid([("", [scored[0], *parts, whole])], norm=LogNorm(top / 1000, top, clip=True))

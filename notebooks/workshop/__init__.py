@@ -1,0 +1,1 @@
+"""The workshop: its notebooks, and the checks and questions in them."""

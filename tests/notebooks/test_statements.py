@@ -1,0 +1,118 @@
+"""Statements that the notebooks make in words, checked with numbers: each test fails on what was once said wrongly."""
+
+from __future__ import annotations
+
+import notebook_helpers  # noqa: F401  (makes the notebooks' packages importable)
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from figures import plane
+from fmcore.evaluation.baselines import mahalanobis
+from fmcore.fields import GaussianField, MixtureField, PlaceGaussianField, semicircle
+from fmcore.fields.mlp import attainable_loss, draw_pairs
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
+from fmcore.path import interpolate
+
+COUNT = 200_000
+
+
+def gaussian(mean: float, variance: float) -> GaussianField:
+    none = torch.zeros(0)
+    return GaussianField(torch.tensor([mean]), none.view(0, 1), none, variance)
+
+
+def draw(field, t: float, seed: int = 0):
+    """States and velocities ``(N, D)`` of paths to data of ``field``."""
+    generator = torch.Generator().manual_seed(seed)
+    x1 = field.sample(COUNT, generator)
+    x0 = torch.randn(x1.shape, generator=generator)
+    return interpolate(x0, x1, t), x1 - x0
+
+
+def assert_equal_means(left: torch.Tensor, right: torch.Tensor | float) -> None:
+    """Of draws ``(N,)``, within four standard errors of the difference."""
+    gap = (left - right).double()
+    assert abs(gap.mean()) < 4 * gap.std() / COUNT**0.5
+
+
+@pytest.mark.parametrize("t", [0.3, 0.7])
+def test_the_error_of_a_learned_field_goes_into_the_denoising_term_and_only_its_projection_into_the_cross_term(t):
+    """Notebook 04, section 5."""
+    p, q = gaussian(0.0, 1.0), gaussian(1.0, 0.3)
+    x, u = draw(q, t)
+    error = 0.3 * torch.sin(3 * x) + 0.2
+    learned, exact = q(x, t) + error, q(x, t)
+    assert_equal_means((learned - u).square()[:, 0], ((exact - u).square() + error.square())[:, 0])
+    cross = 2 * ((p(x, t) - learned) * (learned - u))[:, 0]
+    assert_equal_means(cross, 2 * ((p(x, t) - learned) * error)[:, 0])
+    # Not the error itself: one at right angles to the gap leaves no cross term at all.
+    aside = (learned - exact).square()[:, 0]
+    assert aside.mean() > 0.05 and abs(cross.mean() - aside.mean()) > 0.05
+
+
+def test_the_cross_term_of_one_group_of_a_mix_does_not_vanish_even_for_exact_fields():
+    """Notebooks 03 and 07: it does only over all paths to the mix."""
+    good, odd = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.5]])
+    narrow = torch.tensor([0.05])
+    p = MixtureField.isotropic(torch.ones(1), good, narrow)
+    q = MixtureField.isotropic(torch.ones(2), torch.cat([good, odd]), narrow.repeat(2))
+    means = []
+    for seed, group in enumerate((p, MixtureField.isotropic(torch.ones(1), odd, narrow))):
+        x, u = draw(group, 0.2, seed)
+        means.append(2 * ((p(x, 0.2) - q(x, 0.2)) * (q(x, 0.2) - u)).sum(1))
+    assert means[0].mean() < -0.5 and means[1].mean() > 0.5
+    assert_equal_means(means[0], -means[1])
+
+
+@pytest.mark.parametrize("name", ["semicircle", "three_clusters", "two_moons"])
+def test_both_ends_of_the_mismatch_are_those_that_notebook_01_names(name):
+    """At t = 0 the distance to the mean, at t = 1 the size of the noise, whichever point is judged."""
+    toy = plane.toy(name)
+    x0 = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    mean = toy.field.sample(COUNT, torch.Generator().manual_seed(1)).mean(0)
+    for y in (toy.normal.flatten(), toy.anomalous.flatten()):
+        for t, expected in ((1e-4, (mean - y).square().sum().expand(4)), (1 - 1e-4, x0.square().sum(1))):
+            found = (toy.field(interpolate(x0, y, t), t) - (y - x0)).square().sum(1)
+            torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+
+
+def test_the_velocity_of_a_gaussian_is_affine_and_not_linear():
+    """Notebook 02."""
+    field, x = gaussian(1.0, 0.3), torch.tensor([[0.5], [1.5]])
+    ends, middle = field(x, 0.4), field(x.mean(0, keepdim=True), 0.4)
+    torch.testing.assert_close(middle[0], ends.mean(0))
+    assert (field(torch.zeros(1, 1), 0.4).abs() > 0.1).all()
+
+
+def test_for_a_gaussian_per_place_the_exact_mismatch_ranks_nearly_as_the_mahalanobis_distance_does():
+    """Notebook 03: of pictures near the law and off it in all directions."""
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.randn(12, 12, generator=random) * torch.logspace(-1, 0, 12)
+    field = PlaceGaussianField.fit(torch.einsum("ij,njhw->nihw", mixing, torch.randn(80, 12, 4, 4, generator=random)))
+    off = torch.rand(200, 1, 1, 1, generator=random) * torch.randn(200, 12, 4, 4, generator=random)
+    images = field.sample(200, random) + off
+    heat = HeatSettings(aggregator="mean")
+    exact = [Mismatch.collect(mismatch_steps(field, y, PathSettings(paths=0))).heatmap(heat) for y in images]
+    distance = map(mahalanobis(field), images)
+    ranks = [[image_score(values) for values in maps] for maps in (exact, distance)]
+    assert spearmanr(*ranks).statistic > 0.95
+
+
+def test_the_minimum_over_draws_goes_on_sinking_where_the_mean_settles_at_the_exact_one():
+    """Notebook 05."""
+    field, image = GaussianField.isotropic(torch.zeros(1, 4, 4), 0.5), torch.full((1, 4, 4), 1.5)
+    drawn, exact = (Mismatch.collect(mismatch_steps(field, image, PathSettings(paths=k, times=2))) for k in (64, 0))
+    least = [drawn.maps[-1, :k].min(0).mean() for k in (1, 8, 64)]
+    assert least[0] > 2 * least[1] > 4 * least[2]
+    assert abs(drawn.maps[-1].mean() / exact.maps[-1].mean() - 1) < 0.1
+
+
+def test_the_loss_of_the_plane_rests_at_the_denoising_term():
+    """Notebook 02: the exact field has the least loss, and that is not zero."""
+    field = semicircle()
+    x1, x0, t = draw_pairs(
+        field.sample(20_000, torch.Generator().manual_seed(0)), 20_000, torch.Generator().manual_seed(1)
+    )
+    loss = (field(interpolate(x0, x1, t), t) - (x1 - x0)).square().sum(1).mean()
+    assert 1 < attainable_loss(field) and abs(float(loss) / attainable_loss(field) - 1) < 0.05

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fmcore.detector.model import Model
 
 FILE = "model.json"
-SHARD_BYTES = 50_000_000
+SHARD_BYTES = 9_000_000  # the Hub takes larger files by LFS only; a larger tensor has a file of its own
 
 
 def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import PATHS, SIZE, assert_one_sentence, draw_blob
+from conftest import PATHS, ROOT, SIZE, assert_one_sentence, draw_blob
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -368,3 +368,9 @@ def test_app_without_models_is_empty(monkeypatch, tmp_path):
         with pytest.raises(SettingsError) as caught:
             ask()
         assert_one_sentence(caught.value)
+
+
+def test_no_embedded_file_is_too_large_for_a_space():
+    """The Hub takes files above 10 MB by LFS only."""
+    large = [p for p in (ROOT / "demo").rglob("*") if p.is_file() and p.stat().st_size > 10_000_000]
+    assert large == []

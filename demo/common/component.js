@@ -28,6 +28,23 @@ async function decoded(address) {
   return picture;
 }
 
+let photo = new Image(); // of the newest message that has one
+let latest = 0; // number of the newest message
+let pictures = 0; // number of the newest photo
+
+// The message that the page was last sent, with its arrays; null where a newer one came while this one was decoded.
+async function newest() {
+  const ticket = ++latest;
+  const head = JSON.parse(props.value || '{"kind":"empty"}');
+  const arrays = head.blob ? await unpack(head) : {};
+  if (head.image) {
+    const mine = ++pictures;
+    const next = await decoded(head.image);
+    if (mine === pictures) photo = next;
+  }
+  return ticket === latest ? [head, arrays] : null;
+}
+
 const FINE = 128; // a coarser map is enlarged to about so many places before it is coloured
 
 // One map of a stack of 8-bit codes, through a table of colours, in the shape of the photo it belongs to.

@@ -22,11 +22,8 @@ const signed = new Uint32Array(256).map((_, i) => {
   const size = Math.min(255, Math.round((Math.abs(i - LOOK.zero) * 255) / (LOOK.zero - 1)));
   return rgba(size, i < LOOK.zero);
 });
-let photo = new Image();
-let pictures = 0; // decoded so far
 let shown = null;
 let cancelled = null;
-let latest = 0;
 
 for (const [part, what] of [["now", "At this t"], ["all", "Over all t"]]) {
   const row = `<div class="row ${part}"><b>${what}</b> <span></span></div>`;
@@ -36,15 +33,9 @@ for (const [part, what] of [["now", "At this t"], ["all", "Over all t"]]) {
 
 // ---- messages ----
 async function receive() {
-  const ticket = ++latest;
-  const head = JSON.parse(props.value || '{"kind":"empty"}');
-  const arrays = head.blob ? await unpack(head) : {};
-  if (head.image) {
-    const mine = ++pictures;
-    const next = await decoded(head.image);
-    if (mine === pictures) photo = next;
-  }
-  if (ticket !== latest) return; // a newer message came while this one was being decoded
+  const message = await newest();
+  if (!message) return;
+  const [head, arrays] = message;
   if (head.run && head.run === cancelled) return;
   if (head.kind === "full" || head.kind === "partial") result(head, arrays);
   else if (head.kind === "working") working(head);

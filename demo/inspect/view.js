@@ -6,12 +6,9 @@ const heat = Uint8Array.from(atob(LOOK.heat), (c) => c.charCodeAt(0));
 const opaque = new Uint32Array(256).map((_, i) => colour(i, 255));
 const blended = new Uint32Array(256);
 const overlay = document.createElement("canvas");
-let photo = new Image();
-let pictures = 0; // decoded so far
 let shown = null; // header and arrays of the last message
 let place = null; // chosen pixel of the map, [row, column]
 let cancelled = null; // run whose late messages are to be ignored
-let latest = 0;
 
 function colour(code, alpha) {
   return ((alpha << 24) | (heat[3 * code + 2] << 16) | (heat[3 * code + 1] << 8) | heat[3 * code]) >>> 0;
@@ -19,15 +16,9 @@ function colour(code, alpha) {
 
 // ---- messages ----
 async function receive() {
-  const ticket = ++latest;
-  const head = JSON.parse(props.value || '{"kind":"empty"}');
-  const arrays = head.blob ? await unpack(head) : {};
-  if (head.image) {
-    const mine = ++pictures;
-    const next = await decoded(head.image);
-    if (mine === pictures) photo = next;
-  }
-  if (ticket !== latest) return; // a newer message came while this one was being decoded
+  const message = await newest();
+  if (!message) return;
+  const [head, arrays] = message;
   if (head.kind === "full") full(head, arrays);
   else if (head.kind === "partial" && head.run !== cancelled) partial(head, arrays);
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();

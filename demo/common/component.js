@@ -29,20 +29,20 @@ async function decoded(address) {
 }
 
 let photo = new Image(); // of the newest message that has one
-let latest = 0; // number of the newest message
-let pictures = 0; // number of the newest photo
+let messages = 0; // number of the newest message
+let photos = 0; // number of the newest photo
 
 // The message that the page was last sent, with its arrays; null where a newer one came while this one was decoded.
 async function newest() {
-  const ticket = ++latest;
+  const ticket = ++messages;
   const head = JSON.parse(props.value || '{"kind":"empty"}');
   const arrays = head.blob ? await unpack(head) : {};
   if (head.image) {
-    const mine = ++pictures;
+    const mine = ++photos;
     const next = await decoded(head.image);
-    if (mine === pictures) photo = next;
+    if (mine === photos) photo = next;
   }
-  return ticket === latest ? [head, arrays] : null;
+  return ticket === messages ? [head, arrays] : null;
 }
 
 const FINE = 128; // a coarser map is enlarged to about so many places before it is coloured

@@ -18,7 +18,7 @@ from demo.common.store import Store
 from demo.decomposition.request import OF_MIX, Request
 from demo.decomposition.view import terms_message, working_message
 from fmcore.data.picture import read_mask, read_picture
-from fmcore.decomposition.image_laws import (
+from fmcore.decomposition.laws import (
     Law,
     decompose_law,
     empirical_law,

@@ -14,7 +14,7 @@ import numpy as np
 
 from demo.common.component import component
 from demo.common.messages import data_url, encode, pack, plain_message
-from fmcore.decomposition.image_laws import LawKind
+from fmcore.decomposition.laws import LawKind
 from fmcore.decomposition.sampled import NAMES, Terms
 
 ZERO = 128  # code of zero in a signed map; 1 and 255 are the ends of the scale and beyond

@@ -19,8 +19,7 @@ from demo.common.messages import encode, zipped
 from demo.common.store import Store
 from demo.playground.request import answering, heat_settings, number, path_settings, points
 from demo.playground.scenes import MAX_POINTS, MAX_SPREAD, OWN, Scene, chosen_scene
-from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape
-from fmcore.decomposition.probe import probe
+from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, probe
 from fmcore.errors import SettingsError
 from fmcore.fields.mlp import PointTraining, PointTrainSettings, attainable_loss
 from fmcore.path import draw_noise

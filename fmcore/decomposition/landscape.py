@@ -1,4 +1,4 @@
-"""The score as a picture: every point of a plane scored as if it were the test image, on the same noise draws.
+"""The plane as test images: every point of a grid scored on the same noise, and single points looked at closely.
 
 A landscape is a `Mismatch` whose "pixels" are the points of a `PlaneGrid`: time and heat maps come from the same code
 as those of an image. `bias_variance` says in two numbers per time what one sees in it:
@@ -6,10 +6,20 @@ as those of an image. `bias_variance` says in two numbers per time what one sees
 - bias: at small t the states are mostly noise, and points far from the data pass for normal. It is measured as the
   share ``basin`` of the plane scored below what 95 % of normal points stay below;
 - variance: at large t the score of a point hangs on the few draws it was measured with. It is measured as ``spread``,
-  standard deviation over mean of a normal point's score when the draws are repeated."""
+  standard deviation over mean of a normal point's score when the draws are repeated.
+
+A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)``, whose field is known exactly, at every
+state on its paths (see `fmcore.decomposition.sampled`):
+
+    E_q[||v - u||^2 | x_t]  =  tr Cov_q(u | x_t)  +  ||v(x_t, t) - v_q(x_t, t)||^2
+                               denoising             Fisher, for exact v
+
+With ``s = 0``, a single image, the denoising term is zero and the Fisher term the path's own mismatch. A Gaussian's
+denoising term is the same at all states of one time, so that the terms still add up when aggregated over paths."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,12 +28,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from fmcore.errors import DataError
+from fmcore.errors import DataError, SettingsError
+from fmcore.fields.exact import posterior_spread, velocity_gain
 from fmcore.fields.field import VelocityField
 from fmcore.fields.mixture import MixtureField
 from fmcore.fields.plane import PlaneMixture
-from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings
-from fmcore.mismatch.gap import gap
+from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, gap
 from fmcore.path import draw_noise, interior_times
 from fmcore.settings import Settings
 
@@ -62,12 +72,12 @@ def point_steps(
     All paths start at ``noise`` ``(K, D)``; None: at ``settings.paths`` draws of ``settings.noise_seed``. Raises, with
     the first step, `DataError` for points or noise of an unusable shape, not finite, or no path."""
     points = points[None] if points.ndim == 2 else points
-    if points.ndim != 3 or not points.numel() or not bool(points.isfinite().all()):
+    if points.ndim != 3 or not _usable(points):
         raise DataError("Points to score must be finite numbers of shape (N, D) or (H, W, D).")
     dimension, flat = points.shape[-1], points.flatten(0, 1)
     if noise is None and settings.paths:
         noise = draw_noise(settings.paths, (dimension,), settings.noise_seed)
-    if noise is None or noise.shape[1:] != (dimension,) or not len(noise) or not bool(noise.isfinite().all()):
+    if noise is None or noise.shape[1:] != (dimension,) or not _usable(noise):
         raise DataError(f"Noise starts must be finite numbers of shape (K, {dimension}), K at least 1.")
     if isinstance(field, MixtureField) and dimension == 2:
         field = PlaneMixture(field)  # the same velocities, several times faster
@@ -119,17 +129,63 @@ def bias_variance(
     # (T, repeats * K, 1, N) -> repeats as rows: each repeat aggregates its own K draws only.
     maps = again.maps.reshape(len(again.times), repeats, count, -1).swapaxes(1, 2)
     again = Mismatch(again.times, np.ascontiguousarray(maps))
-    ways = (Mismatch.per_time, Mismatch.running)
-    basins = (_basin(way(scores, heat), way(known, heat)) for way in ways)
-    return BiasVariance(scores.times, *basins, *(_spread(way(again, heat)) for way in ways))
+    basins, spreads = [], []
+    for way in (Mismatch.per_time, Mismatch.running):
+        level = np.quantile(way(known, heat), NORMAL_SHARE, axis=(1, 2), keepdims=True)
+        basins.append((way(scores, heat) <= level).mean(axis=(1, 2)))
+        repeated = way(again, heat)  # (T, repeats, N)
+        mean = np.maximum(repeated.mean(axis=1), np.finfo(np.float32).tiny)
+        spreads.append(np.sqrt(np.square(repeated.std(axis=1, ddof=1) / mean).mean(axis=1)))
+    return BiasVariance(scores.times, *basins, *spreads)
 
 
-def _basin(maps: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Share of each map ``(T, H, W)`` at or below the level that `NORMAL_SHARE` of ``known`` ``(T, 1, N)`` reach."""
-    return (maps <= np.quantile(known, NORMAL_SHARE, axis=(1, 2), keepdims=True)).mean(axis=(1, 2))
+class Probe(NamedTuple):
+    """K paths to ``ends`` ``(K, D)`` and what was found on them at T ``times``, float32: velocities ``geometric``
+    ``(K, D)``, ``states`` and ``predicted`` velocities ``(T, K, D)``, ``fisher`` ``(T, K)`` and ``denoising`` ``(T,)``,
+    whose sum is the expected mismatch of each path."""
+
+    times: np.ndarray
+    ends: np.ndarray
+    geometric: np.ndarray
+    states: np.ndarray
+    predicted: np.ndarray
+    fisher: np.ndarray
+    denoising: np.ndarray
+
+    def fisher_per_time(self, heat: HeatSettings) -> np.ndarray:
+        """Fisher term aggregated over paths, ``(T,)``; with ``denoising`` it makes the mismatch per time."""
+        return Mismatch(self.times, self.fisher[:, :, None, None]).per_time(heat)[:, 0, 0]
+
+    def running(self, heat: HeatSettings) -> np.ndarray:
+        """The t^r-weighted mean of the mismatch up to each time, ``(T,)``; the last is the point's score."""
+        mismatch = Mismatch(self.times, (self.fisher + self.denoising[:, None])[:, :, None, None])
+        return mismatch.running(heat.replace(smoothing=0.0))[:, 0, 0]
 
 
-def _spread(scores: np.ndarray) -> np.ndarray:
-    """Relative standard deviation over the repeats of ``(T, repeats, N)``, root mean square over the points."""
-    mean = np.maximum(scores.mean(axis=1), np.finfo(np.float32).tiny)
-    return np.sqrt(np.square(scores.std(axis=1, ddof=1) / mean).mean(axis=1))
+def probe(
+    field: VelocityField, targets: Tensor, starts: Tensor, *, times: int = 12, spread: float = 0.0, seed: int = 0
+) -> list[Probe]:
+    """One of each of the targets ``(N, D)`` along K paths from the ``starts`` ``(K, D)``; the field is called once for
+    all. ``spread`` is the test law's s: path k ends at ``target + s z_k``, the ``z_k`` of ``seed`` shared by all.
+
+    Raises `DataError` for targets or starts that are not finite or don't fit, and `SettingsError` for a spread below 0
+    or fewer than one of the T ``times``."""
+    if not (0 <= spread < math.inf and times >= 1):
+        raise SettingsError(f"A probe needs a spread of at least 0 and at least one time, not {spread} and {times}.")
+    if targets.ndim != 2 or targets.shape[1:] != starts.shape[1:] or not (_usable(targets) and _usable(starts)):
+        raise DataError("Targets and starts of a probe must be finite numbers of shapes (N, D) and (K, D).")
+    count, dimension = starts.shape
+    grid, variance = torch.tensor(interior_times(times), dtype=starts.dtype), starts.new_tensor(spread**2)
+    t, centre = grid[:, None, None], targets[:, None, None]
+    ends = targets[:, None] + spread * draw_noise(count, (dimension,), seed)  # (N, K, D)
+    states = (1 - t) * starts + t * ends[:, None]  # (N, T, K, D)
+    with torch.inference_mode():
+        predicted = field(states.flatten(0, 2), grid.repeat_interleave(count).repeat(len(targets))).view_as(states)
+    of_law = centre + velocity_gain(variance, t) * (states - t * centre)
+    fisher, denoising = (predicted - of_law).square().sum(-1), dimension * posterior_spread(variance, grid)
+    found = zip(ends, ends - starts, states, predicted, fisher, strict=True)
+    return [Probe(*(part.float().numpy() for part in (grid, *parts, denoising))) for parts in found]
+
+
+def _usable(points: Tensor) -> bool:
+    return points.numel() > 0 and bool(points.isfinite().all())

@@ -15,14 +15,20 @@ is algebra. It becomes a statement about laws where ``y ~ q`` and ``v_q = E_q[u 
 - A learned ``v_q + e`` adds ``E ||e||^2`` to the denoising term and makes the cross term ``2 E <v_p - v_q - e, e>``,
   the projection of the error on the gap of the fields, which is reported as it is and never added to another term.
 - For a single image y, a point mass, ``v_q = u``: denoising and cross term are zero on every path, and with exact
-  ``v_p`` the mismatch is a scaled one-step denoising residual, ``||E_p[x1 | x_t] - y||^2 / (1 - t)^2``."""
+  ``v_p`` the mismatch is a scaled one-step denoising residual, ``||E_p[x1 | x_t] - y||^2 / (1 - t)^2``.
+
+Fisher maps show the Fisher term alone, aggregated and weighted as the mismatch ``D`` is (Eqs. 2-4):
+
+    F[k, j] = sum over channels of (v_p(x_{t_j}^k, t_j) - v_q(x_{t_j}^k, t_j))^2.
+
+With the exact empirical q the softmax finds ``y`` itself in the mix for all t but the smallest: F is D again."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +38,12 @@ from torch import Tensor
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields.exact import ExactField
 from fmcore.fields.field import VelocityField
-from fmcore.mismatch.gap import gap
-from fmcore.path import interior_times, interpolate
+from fmcore.mismatch import Mismatch, PathSettings, gap
+from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings
 
 NAMES = ("mismatch", "denoising", "fisher", "cross")
+CHUNK = 16  # paths per call of the fields, of Fisher maps
 
 
 class DecompositionSettings(Settings):
@@ -48,8 +55,7 @@ class DecompositionSettings(Settings):
     chunk: int = Field(256, ge=1, le=65536, description="pairs per call of the fields; bounds the memory")
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(NamedTuple):
     """Monte-Carlo estimate of one expectation, summed over dimensions, its standard error over the pairs of data and
     noise, and its ``map`` by place: ``(H, W)`` float32 for data ``(C, H, W)``, else shaped as one datum."""
 
@@ -58,8 +64,7 @@ class Term:
     map: np.ndarray
 
 
-@dataclass(frozen=True)
-class DecompositionStep:
+class DecompositionStep(NamedTuple):
     """All terms at one time; ``mismatch = denoising + fisher + cross`` holds on the very same draws. ``posterior``, for
     an `ExactField`, is ``E tr Cov_q(u | X_t)``: the denoising term of draws of q, of a smaller error."""
 
@@ -71,8 +76,7 @@ class DecompositionStep:
     posterior: Term | None = None
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """All terms at the ``times`` ``(T,)`` recorded so far, by name: values and errors ``(T,)``, maps ``(T, H, W)``, and
     the ``posterior`` ``(T,)`` of the steps, None where it does not apply. Sums over time keep the identity."""
 
@@ -90,7 +94,7 @@ class Terms:
             raise DataError("There is no step to collect: run the decomposition first.")
         parts = (
             {name: np.stack([getattr(getattr(step, name), part) for step in steps]) for name in NAMES}
-            for part in ("value", "error", "map")
+            for part in Term._fields
         )
         exact = all(step.posterior for step in steps)
         posterior = np.array([step.posterior.value for step in steps]) if exact else None
@@ -159,3 +163,26 @@ def _term(pairs: Tensor, maps: Tensor) -> Term:
     """From the value on each pair, and the sum of the maps."""
     error = float(pairs.std()) / math.sqrt(len(pairs))
     return Term(float(pairs.mean()), error, (maps / len(pairs)).float().numpy())
+
+
+class FisherMaps(NamedTuple):
+    """Mismatch ``D`` and Fisher part ``F`` of one image; `Mismatch.heatmap` of either makes its heat map."""
+
+    mismatch: Mismatch
+    fisher: Mismatch
+
+
+@torch.inference_mode()
+def fisher_maps(p: VelocityField, q: VelocityField, image: Tensor, settings: PathSettings) -> FisherMaps:
+    """Mismatch and Fisher part along the paths to ``image`` ``(C, H, W)``; the mismatch is bit for bit that of
+    `fmcore.mismatch.mismatch_steps`. Raises `SettingsError` for no paths (K = 0)."""
+    if not settings.paths:
+        raise SettingsError("Mismatch and Fisher part are compared path by path: set paths to at least 1.")
+    noise, times = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed), interior_times(settings.times)
+    found = []
+    for t in times:
+        for x0 in noise.to(image.device).split(CHUNK):
+            from_p, from_q = gap(p, image, x0, t), gap(q, image, x0, t)
+            found.append(torch.stack([from_p, from_p - from_q]).float().square().sum(2))
+    maps = torch.cat(found, 1).view(2, len(times), -1, *image.shape[1:]).cpu().numpy()
+    return FisherMaps(*(Mismatch(np.array(times), part) for part in maps))

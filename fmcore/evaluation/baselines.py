@@ -50,12 +50,7 @@ def fit_place_mahalanobis(images: Tensor) -> Detector:
 
 def mahalanobis(field: GaussianField | PlaceGaussianField) -> Detector:
     """``|S^{-1/2} (y - m)|^2`` summed over channels: over the image it sums to the squared distance."""
-
-    def distance(image: Tensor) -> np.ndarray:
-        with torch.inference_mode():
-            return squared_error(field.whiten(image[None], 1.0), torch.zeros_like(image))
-
-    return distance
+    return torch.inference_mode()(lambda image: squared_error(field.whiten(image[None], 1.0), image.new_zeros(())))
 
 
 def fit_nearest(images: Tensor) -> Detector:
@@ -75,11 +70,7 @@ def fit_nearest_patch(images: Tensor, *, size: int = 2000, pool: int = 20_000, s
         least = torch.minimum(least, (vectors - vectors[chosen[-1]]).square().sum(1))
         chosen.append(int(least.argmax()))
     coreset = vectors[chosen]
-
-    def distance(image: Tensor) -> np.ndarray:
-        return torch.cdist(image.flatten(1).T, coreset).amin(1).square().view(image.shape[1:]).cpu().numpy()
-
-    return distance
+    return lambda image: torch.cdist(image.flatten(1).T, coreset).amin(1).square().view(image.shape[1:]).cpu().numpy()
 
 
 def one_step(field: VelocityField, image: Tensor, *, t: float = TIME, paths: int = 48, seed: int = 0) -> np.ndarray:
@@ -132,23 +123,15 @@ def train_autoencoder(images: Tensor, *, seed: int = 0, **budget) -> Iterator[Tr
     summed over channels. ``budget`` and errors are those of `train_network`."""
     channels, *sides = images.shape[1:]
     network = autoencoder(channels, channels, sides, seed)
-
-    def loss(batch: Tensor, generator: torch.Generator) -> Tensor:
-        return F.mse_loss(network(batch), batch)
-
-    yield from train_network(network, loss, images, seed=seed, **budget)
+    yield from train_network(network, lambda y, generator: F.mse_loss(network(y), y), images, seed=seed, **budget)
     yield lambda image: squared_error(network(image[None]), image)
 
 
 def train_tccm(images: Tensor, *, seed: int = 0, **budget) -> Iterator[TrainerRecord | Detector]:
-    """TCCM-style: contraction to the origin, scored in one step; otherwise as `train_autoencoder`.
-
-    From the paper (Time-Conditioned Contraction Matching, Li et al., NeurIPS 2025, arXiv 2510.18328, for tabular data):
+    """TCCM-style (Time-Conditioned Contraction Matching, Li et al., NeurIPS 2025, arXiv 2510.18328, for tabular data):
     ``f(z, t)`` is trained on normal data to give ``-z`` at ``t ~ U(0, 1)``, with squared error; the score is the
-    deviation at one time, ``|| f(z, 1) + z ||``, and splits over features. Ours: the small dense network becomes the
-    `autoencoder`, whose narrow code plays the part of the narrow layers, with time as one more channel, and the origin
-    is the mean normal image.
-    """
+    deviation at one time, ``|| f(z, 1) + z ||``. Ours: the small dense network becomes the `autoencoder` with time as
+    one more channel, and the origin is the mean normal image. Otherwise as `train_autoencoder`."""
     channels, *sides = images.shape[1:]
     network, mean = autoencoder(channels + 1, channels, sides, seed), images.mean(0)
 

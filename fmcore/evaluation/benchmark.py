@@ -17,12 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from fmcore.data.folders import TestItem, find_good_images, find_test_sets
-from fmcore.data.picture import Picture
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
 from fmcore.detector.loading import load_model
@@ -76,13 +74,14 @@ class BenchmarkSettings(Settings):
 
     def fits(self, seed: int) -> dict[str, FitSettings]:
         """The settings of the fit of each of `FIELDS`."""
-        shared = {"seed": seed, "training": {"minutes": self.minutes, "steps": self.steps, "seed": seed}}
+        training = {"minutes": self.minutes, "steps": self.steps, "seed": seed}
         of_view = {
             "encoder": {"encoder": self.encoder, "view": {"places": self.places}},
             "pixels": {"encoder": PIXELS, "view": {"size": self.size}},
         }
         return {
-            name: FitSettings.parse(field=field, **of_view[view], **shared) for name, (view, field) in FIELDS.items()
+            name: FitSettings.parse(field=field, seed=seed, training=training, **of_view[view])
+            for name, (view, field) in FIELDS.items()
         }
 
 
@@ -130,81 +129,62 @@ def benchmark(
     """
     for method in settings.methods:
         METHODS[method]  # refuses what it does not know, before the work
-    folder, jobs = Path(folder), list(itertools.product(settings.seeds, settings.methods))
-    recipes = {name: recipe.model_dump(mode="json") for name, recipe in settings.fits(0).items()}
+    folder, recipes = Path(folder), {k: recipe.model_dump(mode="json") for k, recipe in settings.fits(0).items()}
     shared = settings.model_dump(mode="json", exclude={"methods", "seeds"}) | {"recipes": recipes}
-    for category in categories:
-        for seed, method in jobs:
-            about, path = (category.name, method, seed), result_path(folder, category.name, method, seed)
-            if not path.is_file():
-                models = folder / "models" / f"{category.name}-seed{seed}"
-                for built in build(method, category.name, category.good, settings.fits(seed), models, device):
-                    if not isinstance(built, Built):
-                        yield BenchmarkRecord(*about, *built)
-                for record in measure(category.items, built.heatmap, settings.pixel_size, settings.bootstrap, seed):
-                    yield BenchmarkRecord(*about, "testing", record.done, record.total)
-                result = {"category": category.name, "method": method, "seed": seed, **record.result}
-                result |= {"n_train": built.n_train, "fit_seconds": built.fit_seconds}
-                text = json.dumps(result | {"settings": shared, "versions": current_versions()}, indent=1)
-                write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
-            yield BenchmarkRecord(*about, "finished", 1, 1, read_result(path, shared))
+    for category, seed, method in itertools.product(categories, settings.seeds, settings.methods):
+        record = partial(BenchmarkRecord, category.name, method, seed)
+        path = result_path(folder, category.name, method, seed)
+        if not path.is_file():
+            models = folder / "models" / f"{category.name}-seed{seed}"
+            heatmap, told = yield from _build(record, method, category, settings.fits(seed), models, device)
+            for step in measure(category.items, heatmap, settings.pixel_size, settings.bootstrap, seed):
+                yield record("testing", step.done, step.total)
+            result = {"category": category.name, "method": method, "seed": seed, **step.result, **told}
+            text = json.dumps(result | {"settings": shared, "versions": current_versions()}, indent=1)
+            write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
+        yield record("finished", 1, 1, read_result(path, shared))
 
 
-class Built(NamedTuple):
-    """A fitted method: ``heatmap(picture)`` is its smoothed map ``(h, w)``; from ``n_train`` good images."""
+def _build(
+    record: Callable, method: str, category: Category, fits: dict[str, FitSettings], folder: Path, device: str
+) -> Iterator[BenchmarkRecord]:
+    """Returns the fitted method, ``(picture) -> smoothed map (h, w)``, and what is told of the fit.
 
-    heatmap: Callable[[Picture], np.ndarray]
-    n_train: int
-    fit_seconds: float
-
-
-def build(
-    method: str, category: str, good: list[Path], fits: dict[str, FitSettings], folder: Path, device: str
-) -> Iterator[tuple[str, int, int] | Built]:
-    """Progress ``(stage, done, total)``, last the method; raises as `fit` and the detectors do.
-
-    The model of each of `FIELDS` is fitted once, by the settings of that name in ``fits``, and kept in ``folder``.
-    """
+    The model of each of `FIELDS` is fitted once, by the settings of that name in ``fits``, and kept in ``folder``."""
     kind, basis = METHODS[method]
     name = VIEWS.get(basis, basis)
-    model = yield from _model(name, category, good, fits[name], folder / name, device)
-    view, about, seed = model.view(), model.info.training, fits[name].seed
-    smoothing, started = model.info.heat.smoothing, time.perf_counter()
+    wanted, folder = fits[name], folder / name
+    if not (folder / FILE).is_file():
+        for step in fit({category.name: category.good}, wanted, folder=folder, device=device):
+            yield record(f"{name} {step.stage}", step.done, step.total)
+        save_model(folder, step.model)
+    model = load_model(folder, device)
+    view, info, started = model.view(), model.info, time.perf_counter()
+    if info.training["fit"] != wanted.model_dump(mode="json"):
+        raise ModelError(f"The model in '{folder}' was fitted with other settings: give another --out.")
     if basis in FIELDS:
-        detector = _on_field(kind, model, seed)
-        smoothing *= kind != "mismatch"  # which is smoothed time by time
+        detector = _on_field(kind, model, wanted.seed)
     else:
-        images = torch.stack(list(Features(good, view).read()))
+        images = torch.stack(list(Features(category.good, view).read()))
         if kind in CLOSED:
             detector = CLOSED[kind](images)
         else:
-            budget = fits[name].training.model_dump(include={"minutes", "steps"})
-            for detector in TRAINED[kind](images, seed=seed, **budget):
+            budget = wanted.training.model_dump(include={"minutes", "steps"})
+            for detector in TRAINED[kind](images, seed=wanted.seed, **budget):
                 if isinstance(detector, baselines.TrainerRecord):
-                    yield method, round(100 * detector.spent), 100
-    seconds = about["seconds"] + time.perf_counter() - started
-    yield Built(lambda picture: smooth(detector(view(picture)), smoothing), about["images"][category], seconds)
-
-
-def _model(name: str, category: str, good: list[Path], wanted: FitSettings, folder: Path, device: str) -> Iterator:
-    """Returns the model in ``folder``, where it is fitted and saved if it is not there."""
-    if not (folder / FILE).is_file():
-        for record in fit({category: good}, wanted, folder=folder, device=device):
-            yield f"{name} {record.stage}", record.done, record.total
-        save_model(folder, record.model)
-    model = load_model(folder, device)
-    if model.info.training["fit"] != wanted.model_dump(mode="json"):
-        raise ModelError(f"The model in '{folder}' was fitted with other settings: give another --out.")
-    return model
+                    yield record(method, round(100 * detector.spent), 100)
+    smoothing = 0 if kind == "mismatch" else info.heat.smoothing  # a mismatch is smoothed time by time
+    seconds = info.training["seconds"] + time.perf_counter() - started
+    told = {"n_train": info.training["images"][category.name], "fit_seconds": seconds}
+    return lambda picture: smooth(detector(view(picture)), smoothing), told
 
 
 def _on_field(kind: str, model: Model, seed: int) -> baselines.Detector:
     field, paths, heat = model.field(), model.info.paths, model.info.heat
-    if kind == "mismatch":
-        return lambda image: Mismatch.collect(mismatch_steps(field, image, paths)).heatmap(heat)
     draws = paths.paths or 4
-    if kind == "one-step":
-        return partial(baselines.one_step, field, paths=draws * paths.times, seed=seed)
-    if kind == "reconstruction":
-        return partial(baselines.reconstruction, field, steps=paths.times, paths=draws, seed=seed)
-    return partial(baselines.time_reversed, field, steps=draws * paths.times)
+    return {
+        "mismatch": lambda image: Mismatch.collect(mismatch_steps(field, image, paths)).heatmap(heat),
+        "one-step": partial(baselines.one_step, field, paths=draws * paths.times, seed=seed),
+        "reconstruction": partial(baselines.reconstruction, field, steps=paths.times, paths=draws, seed=seed),
+        "time-reversed": partial(baselines.time_reversed, field, steps=draws * paths.times),
+    }[kind]

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fmcore.errors import DataError
-from fmcore.evaluation.bootstrap import Interval, interval_of_mean
-from fmcore.evaluation.metrics import TITLES, auroc_difference
+from fmcore.evaluation.metrics import TITLES, Interval, auroc_difference, interval_of_mean
 
 COLUMNS = TITLES | {"fit_seconds": "fit s", "seconds_per_image": "s/image"}
 Difference = tuple[float, Interval]
@@ -72,13 +71,11 @@ def make_table(results: Iterable[dict]) -> list[TableRow]:
     rows, means = [], []
     for method, runs in groups.items():
         others = {} if method == against else groups[against]
-        gains = {name: _difference(run, others.get(name, {})) for name, run in runs.items()}
-        rows += [_row(name, method, [run], gains[name]) for name, run in runs.items()]
+        gains = [_difference(run, others.get(name, {})) for name, run in runs.items()]
+        rows += [_row(name, method, [run], gain) for (name, run), gain in zip(runs.items(), gains, strict=True)]
         if len(runs) == len(categories) > 1 and len({tuple(sorted(run)) for run in runs.values()}) == 1:
-            gain = None
-            if None not in gains.values():
-                values, found = zip(*gains.values(), strict=True)
-                gain = float(np.mean(values)), interval_of_mean(values, found)
+            values, edges = ([], []) if None in gains else zip(*gains, strict=True)
+            gain = (float(np.mean(values)), interval_of_mean(values, edges)) if values else None
             means.append(_row("mean", method, list(runs.values()), gain))
     return sorted(rows, key=lambda row: categories.index(row.category)) + means
 
@@ -117,5 +114,6 @@ def _difference(run: dict[int, dict], other: dict[int, dict]) -> Difference | No
     labels = np.array([image["defective"] for image in first[0]])
     if labels.all() or not labels.any():
         return None
-    scores = (np.array([[i["score"] for i in images] for images in part]) for part in (first, second))
-    return auroc_difference(labels, *scores)
+    return auroc_difference(
+        labels, *(np.array([[i["score"] for i in each] for each in part]) for part in (first, second))
+    )

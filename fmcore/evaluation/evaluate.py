@@ -15,8 +15,7 @@ from fmcore.detector.model import Model
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.evaluation import Progress
-from fmcore.evaluation.bootstrap import interval_of_mean
-from fmcore.evaluation.metrics import NAMES, PixelMetrics, image_intervals, image_metrics
+from fmcore.evaluation.metrics import NAMES, PixelMetrics, image_intervals, image_metrics, interval_of_mean
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score
 from fmcore.settings import Settings
 

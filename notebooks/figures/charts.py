@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from figures.style import COLOURS, Figure, headline, plain_ticks
-from fmcore.evaluation.sweep import SweepResult
+from fmcore.evaluation.studies import SweepResult
 
 
 def histograms(results: dict[str, dict], columns: int = 3) -> Figure:

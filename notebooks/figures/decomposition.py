@@ -11,8 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from figures.pictures import Panel, picture_grid
 from figures.style import COLOURS, HEAT, INK, SOFT, Figure, headline
 from figures.tables import Table
-from fmcore.decomposition.closed_form import GaussianTerms
-from fmcore.decomposition.identity_checks import IdentityCheck
+from fmcore.decomposition.laws import GaussianTerms, IdentityCheck
 from fmcore.decomposition.sampled import Terms
 
 TERMS = {  # label, colour, line, mark

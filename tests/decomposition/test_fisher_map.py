@@ -8,9 +8,9 @@ import torch
 from conftest import SIZE, assert_one_sentence, blob_tensors, dataset
 
 from fmcore.data.folders import find_good_images, find_test_items, read_pictures
-from fmcore.decomposition.fisher_map import compare_fisher, fisher_maps, read_test_set
 from fmcore.errors import DataError, SettingsError
 from fmcore.evaluation.metrics import auroc
+from fmcore.evaluation.studies import compare_fisher, fisher_maps, read_test_set
 from fmcore.fields import EmpiricalField, GaussianField
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import assert_one_sentence, blob_tensors, random_gaussian
 
-from fmcore.decomposition.identity_checks import check_identities, differentiated_score, score_from_velocity_gap
+from fmcore.decomposition.laws import check_identities, differentiated_score, score_from_velocity_gap
 from fmcore.decomposition.sampled import DecompositionSettings
 from fmcore.errors import SettingsError
 from fmcore.fields import EmpiricalField, ExactField, GaussianField, semicircle, three_clusters

@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import SIZE, assert_one_sentence, blob_tensors, random_gaussian
 
-from fmcore.decomposition.closed_form import gaussian_terms
-from fmcore.decomposition.image_laws import (
+from fmcore.decomposition.laws import (
     decompose_law,
     empirical_law,
     exact_terms,
     gaussian_law,
+    gaussian_terms,
     image_law,
     network_law,
     noisy_image_law,

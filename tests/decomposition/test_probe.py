@@ -7,8 +7,7 @@ import pytest
 import torch
 from conftest import assert_one_sentence
 
-from fmcore.decomposition.landscape import point_steps
-from fmcore.decomposition.probe import probe
+from fmcore.decomposition.landscape import point_steps, probe
 from fmcore.decomposition.sampled import DecompositionSettings, decompose
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields import GaussianField, semicircle

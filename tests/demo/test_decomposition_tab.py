@@ -19,7 +19,7 @@ from demo.decomposition.decompose import run_request, show_result
 from demo.decomposition.request import check_request
 from demo.decomposition.view import LAWS, ZERO
 from fmcore.data.picture import read_picture
-from fmcore.decomposition.image_laws import decompose_law, empirical_law, noisy_image_law
+from fmcore.decomposition.laws import decompose_law, empirical_law, noisy_image_law
 from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms
 from fmcore.detector.saving import save_model
 from fmcore.errors import FlowMismatchingError

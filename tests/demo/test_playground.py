@@ -17,8 +17,7 @@ from demo.common.store import Store
 from demo.playground import answers as playground
 from demo.playground import scenes
 from demo.playground.tab import build_playground_tab
-from fmcore.decomposition.landscape import PlaneGrid, landscape
-from fmcore.decomposition.probe import probe
+from fmcore.decomposition.landscape import PlaneGrid, landscape, probe
 from fmcore.fields import semicircle
 from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.path import draw_noise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmcore.evaluation.bootstrap import draw_images, interval_of_mean, intervals
+from fmcore.evaluation.metrics import draw_images, interval_of_mean, intervals
 
 LABELS = np.array([True] * 5 + [False] * 3)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmcore.evaluation.bootstrap import draw_images
 from fmcore.evaluation.evaluate import mean_of
-from fmcore.evaluation.metrics import IMAGE_NAMES, image_intervals, image_metrics
+from fmcore.evaluation.metrics import IMAGE_NAMES, draw_images, image_intervals, image_metrics
 
 
 def test_the_interval_holds_the_figure():

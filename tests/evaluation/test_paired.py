@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fmcore.evaluation.bootstrap import draw_images
-from fmcore.evaluation.metrics import auroc, auroc_difference
+from fmcore.evaluation.metrics import auroc, auroc_difference, draw_images
 
 
 def scores_of(seed: int, *, images: int = 40, noise: float = 1.0):

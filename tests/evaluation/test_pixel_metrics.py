@@ -8,9 +8,8 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 from test_aupro import aupro
 
-from fmcore.evaluation.bootstrap import draw_images
 from fmcore.evaluation.metrics import PIXEL_NAMES as NAMES
-from fmcore.evaluation.metrics import PixelMetrics, score_bins
+from fmcore.evaluation.metrics import PixelMetrics, draw_images, score_bins
 
 
 def heat_maps(seed: int, count: int = 12, size: int = 64, scale: float = 1.0):

@@ -10,7 +10,7 @@ import torch
 from conftest import assert_one_sentence, write_blobs
 
 from fmcore.errors import ImageError, SettingsError
-from fmcore.evaluation.speed import STAGES, SpeedCase, machine, measure_speed
+from fmcore.evaluation.studies import STAGES, SpeedCase, machine, measure_speed
 from fmcore.mismatch import HeatSettings, PathSettings
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from fmcore.data.picture import resize_map
 from fmcore.errors import SettingsError
-from fmcore.evaluation.sweep import grid, sweep
+from fmcore.evaluation.studies import grid, sweep
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
 

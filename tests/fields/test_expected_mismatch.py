@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import random_gaussian
 
-from fmcore.decomposition.closed_form import gaussian_terms
+from fmcore.decomposition.laws import gaussian_terms
 from fmcore.fields import GaussianField
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, mismatch_steps
 from fmcore.mismatch.gap import gap

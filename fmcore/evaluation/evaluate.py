@@ -32,9 +32,8 @@ class EvaluateSettings(Settings):
 
 
 def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) -> Iterator[Progress]:
-    """Score every test image: the result of `measure`, what the stored threshold does here (None where it does not
-    apply, as with settings other than the model's), and the settings. Raises as `measure`, and `SettingsError` for an
-    unknown category."""
+    """Score every test image: the result of `measure`, what the stored threshold does here (None with settings other
+    than the model's), and the settings. Raises as `measure`, and `SettingsError` for an unknown category."""
     category, info = model.category(settings.category), model.info
     paths, heat = settings.paths or info.paths, settings.heat or info.heat
 
@@ -66,11 +65,8 @@ def measure(
 
     Pixel figures count good images and defective images that have a mask. A mask that cannot be read leaves its image
     out of them, and is listed in ``unreadable`` as images are. ``intervals`` holds ``[low, high]`` under the name of
-    each figure; what is undefined is None. ``images`` has an entry per scored image; seconds are from file to map.
-
-    Raises:
-        DataError: if no image could be read. ModelError: for a map that is not finite.
-    """
+    each figure; what is undefined is None. Seconds are from file to map. Raises `DataError` if no image could be read,
+    and `ModelError` for a map that is not finite."""
     pixels, images, unreadable, spent = PixelMetrics(), [], [], 0.0
     for done, item in enumerate(items, start=1):
         try:
@@ -106,11 +102,8 @@ def measure(
 
 def test_categories(data: str | Path, model: Model, category: str | None = None) -> dict[str, list[TestItem]]:
     """Test items by the model's category, of a folder of categories or of one, which is evaluated as ``category``, else
-    as the model's category of the folder's name, else as the only one of the model.
-
-    Raises:
-        DataError: if there are no test images. SettingsError: if the category is not clear.
-    """
+    as the model's category of the folder's name, else as the only one of the model. Raises `DataError` if there are no
+    test images, and `SettingsError` if the category is not clear."""
     found = find_test_sets(data)
     if len(found) == 1:
         [(name, items)] = found.items()

@@ -62,11 +62,8 @@ def save(folder: str | Path, state: TrainingState, settings: TrainSettings, data
 
 
 def load(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
-    """Restore ``state`` in place from ``folder``; nothing changes if there is no checkpoint.
-
-    Raises:
-        ModelError: if the checkpoint is damaged, or was made with other settings or other ``data`` (`fingerprint`).
-    """
+    """Restore ``state`` in place from ``folder``; nothing changes if there is no checkpoint. Raises `ModelError` if it
+    is damaged, or was made with other settings or other ``data`` (`fingerprint`)."""
     path = Path(folder) / FILE
     if not path.exists():
         return
@@ -77,9 +74,8 @@ def load(folder: str | Path, state: TrainingState, settings: TrainSettings, data
     except (KeyError, ValueError):
         raise ModelError(f"'{path}' is not a checkpoint of this program: use another folder.") from None
     wanted = settings.model_dump(mode="json") | {"images": data}
-    if changed := [k for k in wanted | used if k not in used or k not in wanted or used[k] != wanted[k]]:
-        names = ", ".join(changed)
-        raise ModelError(f"The unfinished run in '{folder}' differs in {names}: use the same, or another folder.")
+    if changed := ", ".join(k for k in wanted | used if k not in used or k not in wanted or used[k] != wanted[k]):
+        raise ModelError(f"The unfinished run in '{folder}' differs in {changed}: use the same, or another folder.")
 
     def part(name: str) -> dict[str, Tensor]:
         return {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
@@ -87,8 +83,7 @@ def load(folder: str | Path, state: TrainingState, settings: TrainSettings, data
     try:
         state.network.core.load_state_dict(part("network."))
         state.average.load_state_dict(part("average."))
-        count = len(state.optimizer.param_groups[0]["params"])
-        moments = {index: part(f"optimizer.{index}.") for index in range(count)}
+        moments = {i: part(f"optimizer.{i}.") for i in range(len(state.optimizer.param_groups[0]["params"]))}
         state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
     except (RuntimeError, KeyError, ValueError):
         raise ModelError(f"The checkpoint in '{folder}' does not fit this network: use another folder.") from None
@@ -112,18 +107,15 @@ def fingerprint(images: Images, labels: Sequence[int] | Tensor) -> str:
 
 
 def save_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file; raises and leaves things as `write_atomically` does."""
+    """Write a safetensors file as `write_atomically` does."""
     # Cloned because safetensors refuses tensors that share memory; contiguous because it refuses strides.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` make a file under a temporary name and rename it, so that no reader ever sees a part.
-
-    Raises:
-        ModelError: if it cannot be written; what was there before is left as it was.
-    """
+    """Have ``write`` make a file under a temporary name and rename it, so that no reader ever sees a part. Raises
+    `ModelError` if it cannot be written; what was there before is left as it was."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,11 +132,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file.
-
-    Raises:
-        ModelError: if it is missing or damaged, or may not be read.
-    """
+    """Metadata and tensors of a file; raises `ModelError` if it is missing or damaged, or may not be read."""
     try:
         path.open("rb").close()  # safetensors does not tell why it cannot open a file
         with safe_open(path, framework="pt") as file:

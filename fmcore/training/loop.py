@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,8 +33,7 @@ CLIP = 1.0  # largest norm of the gradient
 WARMUP = 100  # steps until the learning rate is at its height, or a fifth of the run
 
 
-@dataclass(frozen=True)
-class TrainRecord:
+class TrainRecord(NamedTuple):
     """One finished step: ``progress`` of the run in (0, 1], ``loss`` of `FlowMatchingLoss`, its running mean in ten
     equal bins of t (NaN where a bin has not been visited), speed in images per second."""
 
@@ -57,13 +55,9 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset[Batch]):
-    """Item n is the batch of step n (Eq. 1), the same whichever process or `DataLoader` worker makes it.
-
-    Args:
-        images: normal images ``(C, H, W)``, read as they are drawn; with a length.
-        labels: category index of each. Every category is drawn equally often, however few images it has.
-        part: of each batch that this process computes.
-    """
+    """Item n is the batch of step n (Eq. 1), the same whichever process or `DataLoader` worker makes it: ``images``
+    ``(C, H, W)`` are read as they are drawn, and only those of the ``part`` that this process computes. Every category
+    is drawn equally often, however few images it has."""
 
     def __init__(self, images: Images, labels: Sequence[int] | Tensor, batch: int, seed: int, part: slice):
         self.images, self.labels = images, torch.as_tensor(labels).cpu()
@@ -95,7 +89,7 @@ def train(
 
     Args:
         images: normal images ``(C, H, W)`` as the view gives them; a dataset may make them lazily.
-        labels: ``(N,)`` category index of each. Every category is drawn equally often, however few images it has.
+        labels: ``(N,)`` category index of each.
         folder: where checkpoints go: every ``save_every`` steps, at the end, and when the caller closes the generator.
         workers: processes that make batches ahead; they change nothing but speed.
 

@@ -3,15 +3,14 @@
     accelerate launch --multi_gpu --num_processes 4 -m fmcore fit DATA --out MODEL
     accelerate launch --multi_gpu --num_processes 2 -m fmcore fit DATA --out MODEL --device cpu
 
-Data-parallel: every process draws the random numbers of the whole step and computes its part of the batch; gradients
-are averaged. A run of N processes therefore ends with the weights of a run of one, up to the order of sums, which
-shows in bfloat16 and hardly in float32. Only the main process writes. In a run of one process ``accelerator`` is None,
-and Accelerate is not imported.
+Every process draws the random numbers of the whole step and computes its part of the batch; gradients are averaged. A
+run of N processes therefore ends with the weights of a run of one, up to the order of sums, which shows in bfloat16 and
+hardly in float32. Only the main process writes. In a run of one process ``accelerator`` is None, and Accelerate is not
+imported.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +27,8 @@ if TYPE_CHECKING:
 
 def join(device: str) -> Accelerator | None:
     """What this process was started in, or None; makes "cuda", if that is the ``device``, mean this process's GPU.
-
-    Raises:
-        TrainingError: if Accelerate is not installed, or has started one process in place of several.
-        SettingsError: if there are fewer GPUs than processes.
-    """
+    Raises `TrainingError` if Accelerate is not installed, or has started one process in place of several, and
+    `SettingsError` for fewer GPUs than processes."""
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         # Set by `accelerate launch --cpu --num_processes N` for N > 1, which then starts one process.
         if os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true" and "MASTER_ADDR" in os.environ:
@@ -63,8 +59,9 @@ def require_same(text: str, what: str, accelerator: Accelerator | None) -> None:
     """Raise `TrainingError` in all processes where ``text`` is not the same in all; all call it alike."""
     if accelerator is None:
         return
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-    if len(accelerator.gather(torch.tensor([number], device=accelerator.device)).unique()) > 1:
+    from accelerate.utils import gather_object
+
+    if len(set(gather_object([text]))) > 1:
         raise TrainingError(f"The processes of this run do not find the same {what}: use a disk that all share.")
 
 

@@ -72,5 +72,5 @@ def test_one_step_residual_is_the_scaled_mismatch(field, image):
 
 
 def test_time_reversed_gaussian_flow_ends_at_the_whitened_image(field, image):
-    found = time_reversed(field, image, steps=20_000, start=1.0)
+    found = time_reversed(field, image, steps=8000, start=1.0)
     np.testing.assert_allclose(found, mahalanobis(field)(image), rtol=0.01, atol=0.01)

@@ -33,8 +33,8 @@ FITS = {
     "place-mahalanobis": fit_place_mahalanobis,
     "nearest": fit_nearest,
     "nearest-patch": lambda images: fit_nearest_patch(images, size=200),
-    "autoencoder": lambda images: last(train_autoencoder(images, steps=40, batch=8)),
-    "tccm": lambda images: last(train_tccm(images, steps=40, batch=8)),
+    "autoencoder": lambda images: last(train_autoencoder(images, steps=30, batch=8)),
+    "tccm": lambda images: last(train_tccm(images, steps=30, batch=8)),
 }
 
 
@@ -137,7 +137,7 @@ def test_minutes_end_the_training_and_the_rate_falls_with_them(monkeypatch):
 
 
 def test_training_lowers_the_loss_it_states():
-    *records, _ = train_autoencoder(blob_tensors(range(24)), steps=30, batch=8)
+    *records, _ = train_autoencoder(blob_tensors(range(24)), steps=20, batch=8)
     losses = [r.loss for r in records]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
 

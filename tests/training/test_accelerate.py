@@ -39,7 +39,7 @@ import psutil  # comes with Accelerate
 # scales up to steps of full size. Five images do not split evenly.
 WIDTHS = (24, 48)
 PYTHONPATH = (ROOT, ROOT / "tests" / "training", ROOT / "tests")
-LONG = {"batch": 5, "steps": 30, "save_every": 2, "learning_rate": 2e-3}
+LONG = {"batch": 5, "steps": 24, "save_every": 2, "learning_rate": 2e-3}
 
 
 def launch(*arguments: object, processes: int = 2) -> subprocess.Popen:
@@ -219,16 +219,16 @@ def test_two_processes_make_the_model_of_one_and_one_of_them_speaks(parts, tmp_p
 
 def test_an_interrupted_launch_says_so_once_and_one_process_goes_on(parts, tmp_path):
     """SIGTERM of the launcher; its workers stop after the same step."""
-    process = launch("-m", "fmcore", "fit", parts, "--out", tmp_path, *options(steps=40))
+    process = launch("-m", "fmcore", "fit", parts, "--out", tmp_path, *options(steps=24))
     wait_for_step(tmp_path, 2, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=180)
     assert err.count("Repeat the same command") == 1, err
     stopped = steps_done(tmp_path)
-    assert 2 <= stopped < 40 and not (tmp_path / "model.json").exists()
-    finished, trained = fit_alone(parts, folder=tmp_path, steps=40)
-    assert trained == list(range(stopped + 1, 41))
-    assert_close_models(finished, fit_alone(parts, steps=40)[0])
+    assert 2 <= stopped < 24 and not (tmp_path / "model.json").exists()
+    finished, trained = fit_alone(parts, folder=tmp_path, steps=24)
+    assert trained == list(range(stopped + 1, 25))
+    assert_close_models(finished, fit_alone(parts, steps=24)[0])
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Several processes: real runs under `accelerate launch` on the CPU, compared with a run of one process.
+"""Several processes: real runs on the CPU, with `accelerate launch` and alone, compared with a run of one process.
 
-Slow for its size: each launch starts two or three interpreters, so the file takes over a minute of processor time.
+Slow for its size: each run starts two or three interpreters.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +34,6 @@ from fmcore.training.settings import TrainSettings
 from fmcore.training.team import join, one_sentence_if_another_ends, part_of, require_same, total
 
 pytest.importorskip("accelerate")
-import psutil  # comes with Accelerate
 
 # Widths of three channels per normalised group: with one, a bias has no gradient but rounding noise, which AdamW
 # scales up to steps of full size. Five images do not split evenly.
@@ -42,9 +42,9 @@ PYTHONPATH = (ROOT, ROOT / "tests" / "training", ROOT / "tests")
 LONG = {"batch": 5, "steps": 24, "save_every": 2, "learning_rate": 2e-3}
 
 
-def launch(*arguments: object, processes: int = 2) -> subprocess.Popen:
+def launch(*arguments: object) -> subprocess.Popen:
     """``accelerate launch`` with every default spelt out, so that it has nothing to warn of."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     return subprocess.Popen(
         [*command, *map(str, arguments)],
@@ -54,6 +54,21 @@ def launch(*arguments: object, processes: int = 2) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def workers(script: Path, *arguments: object, processes: int) -> list[subprocess.Popen]:
+    """The processes that a launch would start, without the launcher."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free.getsockname()[1], "OMP_NUM_THREADS": 1}
+    shared |= {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    shared |= {"PYTHONPATH": os.pathsep.join(map(str, PYTHONPATH))}
+    started = []
+    for rank in range(processes):
+        own = {name: str(value) for name, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        command = [sys.executable, str(script), *map(str, arguments)]
+        started.append(subprocess.Popen(command, cwd=ROOT, env=os.environ | own, stderr=subprocess.PIPE, text=True))
+    return started
 
 
 def steps_done(folder: Path) -> int:
@@ -89,15 +104,14 @@ with one_sentence_if_another_ends():
 
 
 def test_a_killed_run_continues_to_the_weights_of_an_unbroken_one(tmp_path):
-    """SIGKILL of one of two processes; the rest in one process."""
+    """SIGKILL of one of two processes, of which the other tells; the rest in one process."""
     (tmp_path / "run.py").write_text(RUN)
-    process = launch(tmp_path / "run.py", tmp_path)
-    wait_for_step(tmp_path, 2, process)
-    workers = psutil.Process(process.pid).children()
-    assert len(workers) == 2
-    workers[1].send_signal(signal.SIGKILL)
-    _, err = process.communicate(timeout=180)
-    assert process.returncode != 0 and not any(w.is_running() for w in workers), err
+    main, other = workers(tmp_path / "run.py", tmp_path, processes=2)
+    wait_for_step(tmp_path, 2, main)
+    other.kill()
+    other.communicate(timeout=60)
+    _, err = main.communicate(timeout=180)
+    assert main.returncode != 0 and "TrainingError: Another process has ended" in err, err
     killed = steps_done(tmp_path)
     assert 2 <= killed < LONG["steps"]
     states = []
@@ -147,9 +161,9 @@ accelerator.end_training()
 def test_every_step_has_the_loss_of_one_process_and_errors_reach_all(tmp_path):
     """Three processes share batches of four, of which the last gets two."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = launch(tmp_path / "script.py", tmp_path, processes=3)
-    _, err = process.communicate(timeout=180)
-    assert process.returncode == 0, err
+    for process in workers(tmp_path / "script.py", tmp_path, processes=3):
+        _, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     assert json.dumps(said[0]) == json.dumps(said[1]) == json.dumps(said[2])  # as text, where NaN equals itself
 

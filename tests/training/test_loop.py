@@ -76,11 +76,11 @@ def test_feature_maps_of_an_odd_grid_are_learned_too(start, falls_to):
     images = (patterns @ mix)[..., None, None] + 0.3 * torch.randn(8, 64, 5, 9, generator=generator)
 
     def last_losses(rate: float) -> float:
-        settings = settings_of(steps=25, batch=8, learning_rate=rate)
+        settings = settings_of(steps=30, batch=8, learning_rate=rate)
         records = list(train(start_training(new_network(start, images=images)), images, LABELS, settings))
         return np.mean([r.loss for r in records[-10:]])
 
-    assert last_losses(3e-3) < falls_to * last_losses(1e-9)
+    assert last_losses(6e-3) < falls_to * last_losses(1e-9)
 
 
 def test_same_seed_gives_the_same_weights_and_another_seed_others(unbroken):

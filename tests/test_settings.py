@@ -8,7 +8,7 @@ from conftest import assert_one_sentence
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import SettingsError
 from fmcore.mismatch import HeatSettings, PathSettings
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 
 @pytest.mark.parametrize(

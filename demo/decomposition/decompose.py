@@ -33,7 +33,7 @@ from fmcore.decomposition.sampled import NAMES, Terms
 from fmcore.errors import SettingsError
 from fmcore.fields import ExactField, ImageGaussianField, VelocityUNet
 from fmcore.path import interior_times
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 from fmcore.views import View
 
 SCREEN = 384  # longest side of a picture sent to the browser

@@ -20,8 +20,8 @@ from fmcore.errors import ModelError, SettingsError
 from fmcore.fields import FIELDS
 from fmcore.mismatch import HeatSettings, PathSettings, has_exact_mean
 from fmcore.registry import options_of
+from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import forget
-from fmcore.training.settings import TrainSettings
 from fmcore.training.team import join, one_sentence_if_another_ends, total
 from fmcore.views import VIEWS
 

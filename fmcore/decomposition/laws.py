@@ -34,9 +34,9 @@ from fmcore.fields.exact import Covariance, ExactField, posterior_spread, state_
 from fmcore.fields.field import VelocityField
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.path import interpolate
+from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import start_training
 from fmcore.training.loop import TrainRecord, adopt_average, train
-from fmcore.training.settings import TrainSettings
 
 LawKind = Literal["image", "noisy", "empirical", "gaussian", "network"]
 
@@ -53,7 +53,7 @@ class Law(NamedTuple):
 
 
 def image_law(image: Tensor) -> Law:
-    """The law of one picture ``(C, H, W)``, a point mass: denoising and cross term are zero on every path."""
+    """A point mass at ``(C, H, W)``: denoising and cross term are zero on every path."""
     if not bool(image.isfinite().all()):
         raise DataError("A picture must consist of finite numbers.")
     return Law("image", GaussianField.isotropic(image, 0.0), None, exact=True)
@@ -167,9 +167,8 @@ class IdentityCheck(NamedTuple):
 def check_identities(
     p: ExactField, q: ExactField, settings: DecompositionSettings, *, power: float = 2.0
 ) -> Iterator[IdentityCheck]:
-    """All four identities at each of the T times, left from `decompose`, right from as many other draws;
-    `SettingsError` if a field is not exact. A ``power`` of the factor ``(1 - t)/t`` other than 2 is wrong, and shows
-    how the check fails."""
+    """All four at each of the T times, left from `decompose`, right from as many other draws; `SettingsError` if a
+    field is not exact. A ``power`` of the factor ``(1 - t)/t`` other than 2 is wrong, and shows how a check fails."""
     if not (isinstance(p, ExactField) and isinstance(q, ExactField)):
         raise SettingsError("Identities hold for exact fields only: give two of `fmcore.fields`.")
     draws = torch.Generator().manual_seed((settings.seed + 2**20) % 2**31)  # not those of `decompose`

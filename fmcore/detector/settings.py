@@ -12,7 +12,7 @@ from fmcore.fields.field import Field as FieldPart
 from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.registry import options_of
 from fmcore.settings import Settings
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 from fmcore.views import VIEWS, View
 from fmcore.views.encoders import DEFAULT
 

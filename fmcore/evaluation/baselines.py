@@ -23,6 +23,7 @@ from fmcore.errors import TrainingError
 from fmcore.fields.field import VelocityField
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.fields.place_gaussian import PlaceGaussianField
+from fmcore.mismatch import gap
 from fmcore.path import draw_noise, interpolate
 
 # One image (C, H, W), as its view gives it, -> map (H, W) float32, non-negative, not smoothed, higher where anomalous.
@@ -74,15 +75,12 @@ def fit_nearest_patch(images: Tensor, *, size: int = 2000, pool: int = 20_000, s
 
 
 def one_step(field: VelocityField, image: Tensor, *, t: float = TIME, paths: int = 48, seed: int = 0) -> np.ndarray:
-    """``|E[x1 | x_t] - y|^2`` with ``E[x1 | x_t] = x_t + (1 - t) v``, mean over ``paths`` noise draws.
-
-    It is ``(1 - t)^2`` times the mean mismatch of that time: the aggregation alone separates it from the method."""
-    found = []
-    for x0 in draw_noise(paths, tuple(image.shape), seed).to(image.device).split(16):
-        with torch.inference_mode():
-            x = interpolate(x0, image, t)
-            found.append(squared_error(x + (1 - t) * field(x, t), image) * len(x0) / paths)
-    return sum(found)
+    """``|E[x1 | x_t] - y|^2`` with ``E[x1 | x_t] = x_t + (1 - t) v``, mean over ``paths`` noise draws: ``(1 - t)^2``
+    times the mean mismatch of that time. The aggregation alone separates it from the method."""
+    noise = draw_noise(paths, tuple(image.shape), seed).to(image.device)
+    with torch.inference_mode():
+        gaps = torch.cat([gap(field, image, x0, t) for x0 in noise.split(16)])
+    return squared_error((1 - t) * gaps, gaps.new_zeros(()))
 
 
 def reconstruction(
@@ -94,10 +92,9 @@ def reconstruction(
 
 
 def time_reversed(field: VelocityField, image: Tensor, *, steps: int = 48, start: float = 0.999) -> np.ndarray:
-    """``|z|^2`` with ``z = y + integral from 1 to 0 of v dt``, from ``start`` as fields may fail at 1 itself.
-
-    For the field of ``N(m, S)`` the exact flow ends at ``S^{-1/2} (y - m)``: the squared Mahalanobis distance."""
-    return squared_error(integrate(field, image[None], start, 0.0, steps), torch.zeros_like(image))
+    """``|z|^2`` with ``z = y + integral from 1 to 0 of v dt``, from ``start`` as fields may fail at 1 itself: for the
+    field of ``N(m, S)`` the squared Mahalanobis distance."""
+    return squared_error(integrate(field, image[None], start, 0.0, steps), image.new_zeros(()))
 
 
 def integrate(field: VelocityField, x: Tensor, start: float, end: float, steps: int) -> Tensor:
@@ -119,8 +116,8 @@ class TrainerRecord(NamedTuple):
 
 
 def train_autoencoder(images: Tensor, *, seed: int = 0, **budget) -> Iterator[TrainerRecord | Detector]:
-    """What a narrow code cannot reproduce is anomalous (after Bergmann et al. 2019): the map is the squared error
-    summed over channels. ``budget`` and errors are those of `train_network`."""
+    """What a narrow code cannot reproduce is anomalous (after Bergmann et al. 2019). ``budget`` and errors are those of
+    `train_network`."""
     channels, *sides = images.shape[1:]
     network = autoencoder(channels, channels, sides, seed)
     yield from train_network(network, lambda y, generator: F.mse_loss(network(y), y), images, seed=seed, **budget)

@@ -121,12 +121,9 @@ def find_categories(data: list[Path]) -> list[Category]:
 def benchmark(
     categories: list[Category], settings: BenchmarkSettings, folder: str | Path, *, device: str = "cpu"
 ) -> Iterator[BenchmarkRecord]:
-    """Run what is missing in ``folder``; yields progress and every result, also those found finished.
-
-    Raises:
-        SettingsError: for an unknown method. DataError: if ``folder`` holds results of other settings, or no test
-            image of a category could be read. And what `fit` raises.
-    """
+    """Run what is missing in ``folder``; yields progress and every result, also those found finished. Raises
+    `SettingsError` for an unknown method, `DataError` if ``folder`` holds results of other settings, or no test image
+    of a category could be read, and what `fit` raises."""
     for method in settings.methods:
         METHODS[method]  # refuses what it does not know, before the work
     folder, recipes = Path(folder), {k: recipe.model_dump(mode="json") for k, recipe in settings.fits(0).items()}

@@ -3,8 +3,8 @@
 A sweep runs the field once per image for all settings that one record holds: fewer paths are the first of many, and the
 times ``j / (T' + 1)`` are among those of T where ``T' + 1`` divides ``T + 1``; T = 23 holds 1, 2, 3, 5, 7 and 11.
 
-Seconds depend on the machine and on what else it does; so cases are timed in turns, round after round, and the ratios
-between cases and stages of one call are worth more than seconds.
+Seconds depend on what else the machine does; so cases are timed in turns, and the ratios between cases and stages of
+one call are worth more than seconds.
 """
 
 from __future__ import annotations
@@ -63,9 +63,7 @@ def read_test_set(items: list[TestItem], view: Callable[[Picture], Tensor], *, p
     return LabelledImages(torch.stack(images), np.array(defective), masks, tuple(unreadable))
 
 
-def _aurocs(
-    maps: Sequence[np.ndarray], defective: Sequence[bool], masks: Sequence[np.ndarray | None], enlarge: Callable
-) -> dict[str, float | None]:
+def _aurocs(maps: list, defective: Sequence[bool], masks: Sequence[np.ndarray | None], enlarge: Callable) -> dict:
     """Image and pixel AUROC of heat maps ``(h, w)``, one per image, each None where undefined; that of pixels at the
     masks' size, where a good image without a mask has an empty one, and a defective one does not count."""
     scores, labels = np.array([image_score(heatmap) for heatmap in maps]), np.asarray(defective, dtype=bool)

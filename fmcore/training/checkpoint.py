@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from fmcore.errors import ModelError
 from fmcore.fields.unet import VelocityUNet
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 FILE = "checkpoint.safetensors"
 WEIGHT_DECAY = 0.01

@@ -20,9 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from fmcore.errors import SettingsError, TrainingError
 from fmcore.fields.unet import VelocityUNet
 from fmcore.path import interpolate
-from fmcore.training import checkpoint
+from fmcore.training import TrainSettings, checkpoint
 from fmcore.training.checkpoint import Images, TrainingState
-from fmcore.training.settings import TrainSettings
 from fmcore.training.team import part_of, require_same, total
 
 if TYPE_CHECKING:
@@ -93,11 +92,9 @@ def train(
         folder: where checkpoints go: every ``save_every`` steps, at the end, and when the caller closes the generator.
         workers: processes that make batches ahead; they change nothing but speed.
 
-    Raises:
-        TrainingError: if the loss or its gradient is no longer finite; the last checkpoint stays as it was.
-        ModelError: if the checkpoint is damaged, or of other settings or images.
-        SettingsError: if the batch has fewer images than there are processes.
-    """
+    Raises `TrainingError` if the loss or its gradient is no longer finite (the last checkpoint stays as it was),
+    `ModelError` for a checkpoint that is damaged, or of other settings or images, and `SettingsError` for a batch of
+    fewer images than there are processes."""
     size = accelerator.num_processes if accelerator else 1
     if settings.batch < size:
         raise SettingsError(f"Setting 'batch' = {settings.batch} is smaller than the {size} processes of this run.")

@@ -28,7 +28,7 @@ from fmcore.errors import DataError, SettingsError
 from fmcore.fields import EmpiricalField, ExactField, GaussianField, MixtureField, semicircle, three_clusters
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.unet import VelocityUNet
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 SETTINGS = DecompositionSettings(samples=200, times=4)
 IMAGE = (3, 16, 16)

@@ -31,7 +31,7 @@ from fmcore.detector.saving import save_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.detector.score import score as score_picture
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 FORMS = ("a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif")
 STARTED_WITHIN = 30  # seconds; about 4 on two idle cores

@@ -19,8 +19,8 @@ from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluation.metrics import auroc
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.place_gaussian import PlaceGaussianField
+from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import FILE
-from fmcore.training.settings import TrainSettings
 
 UNET = {"field": "unet", "options": {"widths": (16, 32)}}
 BLOBS = blob_pictures(range(12))

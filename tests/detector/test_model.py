@@ -19,7 +19,7 @@ from fmcore.detector.saving import FILE, current_versions, save_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import ModelError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 PICTURE = draw_blob(300, defect=True)[0]
 BLOBS = blob_pictures(range(12))

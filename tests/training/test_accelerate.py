@@ -27,10 +27,10 @@ from fmcore.detector.fit import fit
 from fmcore.detector.loading import load_model
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
+from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import FILE as CHECKPOINT
 from fmcore.training.checkpoint import start_training
 from fmcore.training.loop import train
-from fmcore.training.settings import TrainSettings
 from fmcore.training.team import join, one_sentence_if_another_ends, part_of, require_same, total
 
 pytest.importorskip("accelerate")

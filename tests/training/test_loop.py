@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 from fmcore.errors import ModelError, TrainingError
 from fmcore.fields.place_gaussian import PlaceGaussianField
 from fmcore.fields.unet import VelocityUNet
-from fmcore.training import checkpoint, loop
+from fmcore.training import TrainSettings, checkpoint, loop
 from fmcore.training.checkpoint import start_training
 from fmcore.training.loop import Batches, FlowMatchingLoss, adopt_average, learning_rate, train
-from fmcore.training.settings import TrainSettings
 
 IMAGES = blob_tensors(range(8))[..., 4:28]  # 3 x 32 x 24: not square
 LABELS = torch.tensor([0, 1] * 4)

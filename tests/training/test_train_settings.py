@@ -7,7 +7,7 @@ import torch
 from conftest import assert_one_sentence
 
 from fmcore.errors import SettingsError
-from fmcore.training.settings import TrainSettings
+from fmcore.training import TrainSettings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -3,10 +3,10 @@
 A landscape is a `Mismatch` whose "pixels" are the points of a `PlaneGrid`: time and heat maps come from the same code
 as those of an image. `bias_variance` says in two numbers per time what one sees in it:
 
-- bias: at small t the states are mostly noise, and points far from the data pass for normal. It is measured as the
-  share ``basin`` of the plane scored below what 95 % of normal points stay below;
-- variance: at large t the score of a point hangs on the few draws it was measured with. It is measured as ``spread``,
-  standard deviation over mean of a normal point's score when the draws are repeated.
+- bias: at small t the states are mostly noise, and points far from the data pass for normal: ``basin`` is the share
+  of the plane scored below what 95 % of normal points stay below;
+- variance: at large t the score of a point hangs on its few draws: ``spread`` is the standard deviation over the mean
+  of a normal point's score when the draws are repeated.
 
 A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)``, whose field is known exactly, at every
 state on its paths (see `fmcore.decomposition.sampled`):

@@ -123,10 +123,9 @@ def decompose(
 
     The paths end at ``samples`` ``(N, *shape)``, N >= 2, each with one noise draw; None: ``settings.samples`` draws
     from q. The statements about laws hold where they are draws of the law of ``q``. A datum that is repeated gets
-    several noise draws, and the standard errors then count the noise alone.
-
-    Raises with the first step `SettingsError` for no samples and a q that is no `ExactField`, and `DataError` for too
-    few samples, samples that are not finite floats, or velocities of another shape than the states."""
+    several noise draws, and the standard errors then count the noise alone. Raises with the first step `SettingsError`
+    for no samples and a q that is no `ExactField`, and `DataError` for too few samples, samples that are not finite
+    floats, or velocities of another shape than the states."""
     # One generator for both: with one each, of the same seed, a Gaussian q would draw its data from the noise.
     generator = torch.Generator().manual_seed(settings.seed)
     if samples is None:

@@ -177,6 +177,7 @@ def _build(
 
 
 def _on_field(kind: str, model: Model, seed: int) -> baselines.Detector:
+    """One of `ON_FIELD`, with no more calls of the field than the mismatch makes."""
     field, paths, heat = model.field(), model.info.paths, model.info.heat
     draws = paths.paths or 4
     return {

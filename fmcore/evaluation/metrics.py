@@ -2,12 +2,10 @@
 
 Functions ``..._of`` take counts ``(..., B)``, how many positives and negatives have a score in each bin, of any weight,
 the last axis by **descending** score, to ``(...)``; scores of one bin are ties, NaN marks what is undefined. One code
-for the scores of images (a bin per value), for the pixels of a test set, and for thousands of bootstrap draws, whose
-weights no metrics library takes.
+for the scores of images, for the pixels of a test set, and for thousands of bootstrap draws.
 
-The bootstrap draws whole images, never single pixels, which are far from independent; good and defective images are
-drawn apart. Two detectors get the same draws: they see the same easy and the same hard images, so the interval of a
-difference is far narrower than two intervals side by side suggest.
+The bootstrap draws whole images, never single pixels, which are far from independent, and good and defective ones
+apart. Two detectors get the same draws, so that the interval of their difference is far narrower than their own.
 """
 
 from __future__ import annotations
@@ -165,8 +163,7 @@ def region_weights(mask: np.ndarray) -> np.ndarray:
 
 def score_bins(scores: np.ndarray) -> np.ndarray:
     """Number of each score's bin, int32, growing with the score; float32 of either sign, finite."""
-    # The bits of a positive float, read as an integer, grow with it, those of a negative one fall; adding 0 makes -0 a
-    # 0, and the halves of a sign meet at 0 however many low bits are dropped.
+    # The bits of a positive float, read as an integer, grow with it; adding 0 makes -0 a 0.
     bits = (np.asarray(scores, dtype=np.float32) + np.float32(0)).view(np.int32)
     return np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF)) >> _SHIFT
 

@@ -98,7 +98,7 @@ def forget(folder: str | Path) -> None:
 
 def fingerprint(images: Images, labels: Sequence[int] | Tensor) -> str:
     """16 hexadecimal digits of all images and labels. A data set that makes its images anew each time says in an
-    attribute ``fingerprint``, any text, what they depend on (files, sizes, settings of the view), and is not read."""
+    attribute ``fingerprint``, any text, what they depend on, and is not read."""
     digest = hashlib.sha256(torch.as_tensor(labels).long().cpu().numpy())
     known = getattr(images, "fingerprint", None)
     for part in [known.encode()] if known else (images[i].cpu().contiguous().numpy() for i in range(len(labels))):

@@ -66,12 +66,13 @@ def read_test_set(items: list[TestItem], view: Callable[[Picture], Tensor], *, p
 def _aurocs(maps: list, defective: Sequence[bool], masks: Sequence[np.ndarray | None], enlarge: Callable) -> dict:
     """Image and pixel AUROC of heat maps ``(h, w)``, one per image, each None where undefined; that of pixels at the
     masks' size, where a good image without a mask has an empty one, and a defective one does not count."""
-    scores, labels = np.array([image_score(heatmap) for heatmap in maps]), np.asarray(defective, dtype=bool)
-    height, width = next((mask.shape for mask in masks if mask is not None), (1, 1))
-    known = [i for i, mask in enumerate(masks) if mask is not None or not labels[i]]
-    truth = np.stack([np.zeros((height, width), bool) if masks[i] is None else masks[i] for i in known])
-    resized = np.stack([enlarge(maps[i], height=height, width=width) for i in known])
-    return {"image_auroc": auroc(scores, labels), "pixel_auroc": auroc(resized, truth)}
+    scores, labels, pixel_auroc = np.array([image_score(m) for m in maps]), np.asarray(defective, dtype=bool), None
+    if marked := [mask for mask in masks if mask is not None]:
+        height, width = marked[0].shape
+        known = [i for i, mask in enumerate(masks) if mask is not None or not labels[i]]
+        truth = np.stack([np.zeros((height, width), bool) if masks[i] is None else masks[i] for i in known])
+        pixel_auroc = auroc(np.stack([enlarge(maps[i], height=height, width=width) for i in known]), truth)
+    return {"image_auroc": auroc(scores, labels), "pixel_auroc": pixel_auroc}
 
 
 class SweepResult(NamedTuple):

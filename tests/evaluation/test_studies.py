@@ -156,6 +156,9 @@ def test_undefined_aurocs_are_none(field, test_set, category_folder):
     images = read_test_set(good, pixels, pixel_size=64)
     *_, last = compare_fisher(field, field, images, PATHS, HEAT)
     assert last.result["mismatch"] == {"image_auroc": None, "pixel_auroc": None}
+    unmarked = images._replace(defective=np.ones(4, bool), masks=(None,) * 4)
+    *_, last = compare_fisher(field, field, unmarked, PATHS, HEAT)
+    assert last.result["fisher"] == {"image_auroc": None, "pixel_auroc": None}
 
 
 def test_unreadable_files_are_left_out_and_named(category_folder, tmp_path):

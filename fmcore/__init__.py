@@ -61,22 +61,21 @@ def fit(good: Any, *, device: str = "cpu", **settings: Any) -> Model:
     Raises:
         fmcore.errors.FlowMismatchingError: one sentence, for whatever cannot be used.
     """
-    from fmcore.detector.api import fit_model
+    from fmcore.detector.fit import fit_model
 
     return fit_model(good, device, settings)
 
 
 def load_model(folder: Any, device: str = "cpu") -> Model:
     """A model that was saved. Raises `fmcore.errors.ModelError`."""
-    from fmcore.detector.loading import load_model
+    from fmcore.detector.model import load_model
 
     return load_model(folder, device)
 
 
 def score(model: Any, picture: Any, category: str | None = None) -> Result:
     """Score a picture under a model or the folder of one; see `fmcore.detector.score.score`."""
-    from fmcore.detector.loading import load_model
-    from fmcore.detector.model import Model
+    from fmcore.detector.model import Model, load_model
     from fmcore.detector.score import score
 
     return score(model if isinstance(model, Model) else load_model(model), picture, category)

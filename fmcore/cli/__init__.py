@@ -19,11 +19,11 @@ from fmcore.errors import FlowMismatchingError
 
 COMMANDS = {  # name: module, line of help
     "fit": ("fit", "Make a detector from good images."),
-    "score": ("score", "Score images: heat maps, and a table of scores."),
-    "threshold": ("score", "Show a detector's threshold, or set another."),
-    "evaluate": ("evaluate", "Every figure of a detector on labelled test images."),
+    "score": ("model", "Score images: heat maps, and a table of scores."),
+    "threshold": ("model", "Show a detector's threshold, or set another."),
+    "evaluate": ("model", "Every figure of a detector on labelled test images."),
     "check": ("data", "Say what a data folder holds, lacks and has damaged."),
-    "benchmark": ("evaluate", "Compare methods on the same test sets."),
+    "benchmark": ("data", "Compare methods on the same test sets."),
     "render": ("data", "Render the embedded example set."),
 }
 

@@ -12,13 +12,13 @@ from fmcore.cli.console import notes, watch
 from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writable, with_settings
 from fmcore.data.folders import find_good_images
 from fmcore.detector import fit as fitting
-from fmcore.detector.saving import FILE, save_model
-from fmcore.detector.score_files import readable
+from fmcore.detector.calibration import describe
+from fmcore.detector.features import readable
+from fmcore.detector.model import FILE, save_model
 from fmcore.detector.settings import FitSettings
-from fmcore.detector.thresholds import describe
-from fmcore.errors import ModelError, SettingsError
+from fmcore.errors import ModelError
 from fmcore.fields import FIELDS
-from fmcore.mismatch import HeatSettings, PathSettings, has_exact_mean
+from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.registry import options_of
 from fmcore.training.checkpoint import forget
 from fmcore.training.settings import TrainSettings
@@ -58,8 +58,6 @@ def fit(
     """
     train = TrainSettings.parse(**training, **{k: v for k, v in fit.items() if k == "seed"})
     settings = FitSettings.parse(**fit, view=view, options=options, paths=paths, heat=heat, training=train).checked()
-    if paths.get("paths") == 0 and not has_exact_mean(settings.field_class):
-        raise SettingsError(f"Setting 'paths' = 0 is not usable: the field '{settings.field}' has no exact mean.")
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
     target, good = check_device(device), find_good_images(data)

@@ -1,9 +1,10 @@
-"""Options that commands share, those made from settings classes, and checks that come before the work."""
+"""Options that commands share or that are made from settings classes; checks before the work; files after it."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from fmcore.settings import Settings
 ADVANCED, KEYWORD = "Advanced", inspect.Parameter.KEYWORD_ONLY
 Category = Annotated[str | None, typer.Option(help="Category, where the model has several.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-OF_MODEL = {"PathSettings": "the model's", "HeatSettings": "the model's"}  # defaults
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all that was found here.")]
 Given = dict[str, Any]  # the settings of one group that the user gave on the command line
 
 
@@ -126,3 +127,10 @@ def check_writable(path: Path | None, *, folder: bool = False) -> None:
             tempfile.TemporaryFile(dir=next(p for p in (path, *path.absolute().parents) if p.exists())).close()
     except OSError as error:
         raise DataError(f"'{path}' cannot be written ({error.strerror}): give another name.") from None
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Where there is a ``path``; makes its folder."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_one_sentence, write_blobs, write_category
 from PIL import Image
 
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 from fmcore.fields import ImageGaussianField
 
 QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)

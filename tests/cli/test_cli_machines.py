@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, assert_one_sentence, write_blobs
 from PIL import Image
 
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 
 QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 
@@ -108,7 +108,7 @@ def test_a_disk_that_fills_up_is_one_sentence(call, tmp_path, model_folder, cate
         raise OSError(28, "No space left on device", str(tmp_path / "out" / "scores.csv"))
         yield
 
-    monkeypatch.setattr("fmcore.cli.score.score_files", full)
+    monkeypatch.setattr("fmcore.cli.model.score_files", full)
     code, _, err = call("score", model_folder, category_folder, "--out", tmp_path / "out")
     assert code == 2
     assert_one_sentence(err, "scores.csv", "No space left")
@@ -159,7 +159,7 @@ def test_ctrl_c_before_the_first_image_says_so(call, tmp_path, model_folder, mon
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"fmcore.cli.score.{where}", interrupted)
+    monkeypatch.setattr(f"fmcore.cli.model.{where}", interrupted)
     code, out, err = call("score", model_folder, tmp_path, "--out", tmp_path / "o")
     assert (code, out, err) == (130, "", "Interrupted.\n")
 

@@ -10,9 +10,8 @@ import pytest
 from conftest import draw_blob, write_blobs
 from PIL import Image
 
-from fmcore.data.picture import resize_map
-from fmcore.detector.loading import load_model
-from fmcore.detector.regions import find_regions
+from fmcore.detector.model import load_model
+from fmcore.detector.score import Result
 
 COLUMNS = ["file", "score", "threshold", "verdict", "error"]
 
@@ -97,6 +96,8 @@ def test_regions_are_joined_at_corners_and_sorted_by_their_peak():
     heatmap[0, 0] = heatmap[1, 1] = 3  # touch at a corner
     heatmap[4:6, 5:8] = 4
     heatmap[3, 0] = 1  # not above half the threshold
-    found = find_regions(heatmap, threshold=2)
+    found = Result(heatmap, 8.0, 2.0, True, "").regions
     assert [tuple(region) for region in found] == [((5, 4, 3, 2), 6, 4.0), ((0, 0, 2, 2), 2, 3.0)]
-    assert find_regions(resize_map(heatmap, height=6, width=8) * 0, threshold=2) == []
+    assert Result(heatmap * 0, 0.0, 2.0, False, "").regions == []
+    without = Result(heatmap, 8.0, None, None, "No threshold is stored.")
+    assert without.regions == [] and without.mask is None

@@ -10,7 +10,7 @@ import pytest
 from conftest import assert_one_sentence, dataset, run_cli, write_blobs
 from PIL import Image
 
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 
 QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 COLUMNS = ["file", "score", "threshold", "verdict", "error"]

@@ -9,8 +9,7 @@ import pytest
 from conftest import assert_one_sentence, blob_pictures, last_model, write_blobs, write_category
 from PIL import Image
 
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import load_model, save_model
 
 
 def info_of(folder):
@@ -98,6 +97,7 @@ def test_a_model_without_held_out_scores_says_what_to_do(call, model_folder):
     code, _, err = call("threshold", model_folder, "--false-alarm-rate", 0.3)
     assert code == 2
     assert_one_sentence(err, "--from", "fit it again")
+    assert call("threshold", model_folder, "--value", "nan")[0] == 2
     code, out, _ = call("threshold", model_folder, "--value", 3)
     assert code == 0 and out == "blob: threshold 3, set by hand.\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from conftest import PIXELS, SIZE, assert_one_sentence, blob_pictures, draw_blob
 from safetensors.torch import load_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector import fit_closed_form, fitting
+from fmcore.detector import fit_steps
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
 from fmcore.detector.settings import FitSettings
@@ -73,9 +74,9 @@ def test_a_closed_form_is_fitted_to_all_pictures_and_the_threshold_to_unseen_one
 
 def test_every_picture_of_a_closed_form_is_held_out_once(monkeypatch):
     scored = []
-    original = fitting.reduced
+    original = fit_steps.mismatch_steps
     monkeypatch.setattr(
-        fit_closed_form, "reduced", lambda f, y, *more: scored.append(float(y.sum())) or original(f, y, *more)
+        fit_steps, "mismatch_steps", lambda f, y, paths: scored.append(float(y.sum())) or original(f, y, paths)
     )
     model = last_model({"a": BLOBS})
     assert sorted(scored) == sorted(float(model.view()(Picture.of(p)).sum()) for p in BLOBS)
@@ -160,15 +161,49 @@ def test_unreadable_files_are_told_and_left_out(tmp_path):
     assert records[-1].model.info.training["images"] == {"a": 7}
 
 
-def test_a_set_too_large_for_memory_is_streamed(monkeypatch):
+def test_a_set_too_large_for_memory_is_streamed(monkeypatch, tmp_path):
     """Some pictures are set aside at random, the field sees the others once, and nothing else is kept."""
-    pictures = blob_pictures(range(40))
+    paths = write_blobs(tmp_path, range(40))
+    for path in paths[::13]:
+        path.write_bytes(b"no image")
+    seen, original = [], PlaceGaussianField.fit.__func__
+
+    def watched(cls, tensors, **options):
+        return original(cls, [seen.append(tensor) or tensor for tensor in tensors], **options)
+
+    monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(watched))
     monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
-    records = list(fit({"a": pictures}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
-    model = records[-1].model
-    assert model.threshold().held_out == 10 and model.info.training["images"] == {"a": 40}
-    assert isinstance(model.fields["a"], PlaceGaussianField)
-    assert sum(r.stage == "reading" and not r.note for r in records) == 40
+    records = list(fit({"a": paths}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
+    model, reading = records[-1].model, [r for r in records if r.stage == "reading"]
+    aside = model.threshold().held_out
+    assert model.info.training["images"] == {"a": 36} and 6 <= aside <= 10 and len(seen) == 36 - aside
+    assert max(r.done for r in reading) == 30 and all(r.done <= r.total for r in reading)
+    told = sorted(line for r in reading for line in r.note.splitlines())
+    assert [line.split("'")[:2] for line in told] == [["Skipped: ", path.name] for path in paths[::13]]
+
+
+def test_a_fit_that_fails_or_is_given_up_while_it_streams_ends(monkeypatch):
+    def failing(cls, tensors, **options):
+        for number, _ in enumerate(tensors):
+            if number == 2:
+                raise DataError("No.")
+
+    monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
+    settings = FitSettings.parse(**{**PIXELS, **ENCODER})
+    records = fit({"a": blob_pictures(range(40))}, settings)
+    for record in records:
+        if record.total == 30:
+            break
+    records.close()
+    monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(failing))
+    with pytest.raises(DataError, match=r"^No\.$"):
+        list(fit({"a": blob_pictures(range(40))}, settings))
+
+
+def test_names_that_are_not_utf8_are_no_obstacle_to_a_training(tmp_path):
+    paths = write_blobs(tmp_path, range(5))
+    paths[0] = paths[0].rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert run({"a": paths}, tmp_path / "out", steps=1)[-1].model is not None
 
 
 def _with_small_memory(original):

@@ -7,6 +7,8 @@ but some files could not be used; 2 bad input, nothing was done; 130 interrupted
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from typing import Any
 
@@ -51,6 +53,7 @@ def load(name: str) -> TyperCommand:
     return typer.main.get_command(single)
 
 
+_HOME = re.compile("(^|(?<==))~[^/]*")  # which a shell leaves alone between quotes, and in --out=~/x
 WHAT = "Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from."
 app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, help=WHAT)
 for _name, (_, _line) in COMMANDS.items():
@@ -70,7 +73,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a file may have a name that the console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app([_HOME.sub(lambda found: os.path.expanduser(found[0]), argument) for argument in sys.argv[1:]])
     except FlowMismatchingError as error:
         notes.print(str(error), style="red")
     except OSError as error:  # a disk that is full, a folder that went away

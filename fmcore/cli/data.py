@@ -17,7 +17,6 @@ from fmcore.evaluation.benchmark_table import make_table, markdown
 LISTED = 20  # lines printed per list; --json holds all
 
 
-@with_settings()
 def check(
     data: Annotated[Path, typer.Argument(help="Flat folder, MVTec layout or VisA; one category or all.")],
     json_file: JsonFile = None,

@@ -77,7 +77,6 @@ def score(
     raise typer.Exit(1 if done.failed else 0)
 
 
-@with_settings()
 def threshold(
     model: Annotated[Path, typer.Argument(help="Model folder; its model.json is changed.")],
     false_alarm_rate: Annotated[float | None, typer.Option(help="Share of new good images above it.")] = None,

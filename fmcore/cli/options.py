@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ def with_settings(
 
     ``@with_settings(heat=HeatSettings)`` gives the command ``--aggregator``, ``--exponent`` and so on, and calls the
     function with ``heat`` set to a dict of those the user gave; the rest stays at its default, which only the settings
-    class knows. Tuples are written with commas; fields of other settings get no option. ``~`` is expanded everywhere.
+    class knows. Tuples are written with commas; fields of other settings get no option.
 
     Args:
         basic: settings shown with the command's own options; all others stand in a panel of their own.
@@ -57,7 +56,7 @@ def with_settings(
 
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            values, given = {name: _expanded(value) for name, value in values.items()}, {group: {} for group in groups}
+            given: dict[str, Given] = {group: {} for group in groups}
             for group, name, kind, is_tuple in options:
                 if (value := values.pop(name)) is not None:
                     given[group][name] = _parsed(name, value, kind) if is_tuple else value
@@ -94,13 +93,6 @@ def _parsed(name: str, text: str, kind: type) -> tuple:
         return tuple(kind(part.strip()) for part in text.split(",") if part.strip())
     except ValueError:
         raise SettingsError(f"Setting '{name}' = '{text}' is not usable: give numbers, as 64,128,192.") from None
-
-
-def _expanded(value: Any) -> Any:
-    """With ``~`` for the home folder, which a shell leaves alone between quotes."""
-    if isinstance(value, list):
-        return [_expanded(each) for each in value]
-    return type(value)(os.path.expanduser(value)) if isinstance(value, str | Path) else value
 
 
 def check_device(name: str) -> str:

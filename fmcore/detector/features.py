@@ -14,7 +14,7 @@ from fmcore.data.picture import Picture
 from fmcore.errors import DataError, ImageError
 from fmcore.views import View
 
-KEPT_BYTES = 400_000_000  # of tensors held in memory; further ones are computed again when they are asked for
+KEPT_BYTES = 800_000_000  # of tensors held in memory; further ones are computed again when they are asked for
 SAMPLE = 32  # pictures whose statistics make a view
 
 
@@ -26,13 +26,12 @@ class Features(Sequence[Tensor]):
         self.pictures, self.view = list(pictures), view
         self.most_kept = max(64, KEPT_BYTES // (4 * view.channels * view.height * view.width))
         self.unreadable: list[str] = []
-        self._told = 0
         self._readable: list[int] = []
         self._kept: dict[int, Tensor] = {}
 
     def read(self) -> Iterator[Tensor]:
         """Every readable picture once, in order; the first ones are kept."""
-        self.unreadable, self._told, self._readable, self._kept = [], 0, [], {}
+        self.unreadable, self._readable, self._kept = [], [], {}
         for index, source in enumerate(self.pictures):
             try:
                 tensor = self.view(Picture.of(source))
@@ -50,11 +49,6 @@ class Features(Sequence[Tensor]):
     def __getitem__(self, number: int) -> Tensor:
         index = self._readable[number]
         return self._kept[index] if index in self._kept else self.view(Picture.of(self.pictures[index]))
-
-    def news(self) -> list[str]:
-        """Of ``unreadable`` what was not given yet."""
-        first, self._told = self._told, len(self.unreadable)
-        return self.unreadable[first : self._told]
 
     def name(self, number: int) -> str:
         """What messages call a picture."""

@@ -12,7 +12,6 @@ from conftest import PIXELS, SIZE, assert_one_sentence, blob_pictures, draw_blob
 from safetensors.torch import load_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector import fit_steps
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
 from fmcore.detector.settings import FitSettings
@@ -20,6 +19,7 @@ from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluation.metrics import auroc
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.place_gaussian import PlaceGaussianField
+from fmcore.mismatch import mismatch_steps
 from fmcore.training.checkpoint import FILE
 from fmcore.training.settings import TrainSettings
 
@@ -74,10 +74,12 @@ def test_a_closed_form_is_fitted_to_all_pictures_and_the_threshold_to_unseen_one
 
 def test_every_picture_of_a_closed_form_is_held_out_once(monkeypatch):
     scored = []
-    original = fit_steps.mismatch_steps
-    monkeypatch.setattr(
-        fit_steps, "mismatch_steps", lambda f, y, paths: scored.append(float(y.sum())) or original(f, y, paths)
-    )
+
+    def watched(field, tensor, paths):
+        scored.append(float(tensor.sum()))
+        return mismatch_steps(field, tensor, paths)
+
+    monkeypatch.setattr("fmcore.detector.fit.mismatch_steps", watched)
     model = last_model({"a": BLOBS})
     assert sorted(scored) == sorted(float(model.view()(Picture.of(p)).sum()) for p in BLOBS)
 
@@ -151,6 +153,12 @@ def test_the_smallest_sets_can_be_fitted(options, count):
     assert model.score(BLOBS[9]).score > 0
 
 
+def test_no_category_is_one_sentence():
+    with pytest.raises(DataError) as caught:
+        run({})
+    assert_one_sentence(caught.value, "no category")
+
+
 def test_unreadable_files_are_told_and_left_out(tmp_path):
     paths = write_blobs(tmp_path, range(8))
     paths[3].write_bytes(b"no image")
@@ -161,8 +169,8 @@ def test_unreadable_files_are_told_and_left_out(tmp_path):
     assert records[-1].model.info.training["images"] == {"a": 7}
 
 
-def test_a_set_too_large_for_memory_is_streamed(monkeypatch, tmp_path):
-    """Some pictures are set aside at random, the field sees the others once, and nothing else is kept."""
+def test_a_set_too_large_for_memory_is_split(monkeypatch, tmp_path):
+    """Some pictures are set aside at random, the field sees the others, and only some of all are kept."""
     paths = write_blobs(tmp_path, range(40))
     for path in paths[::13]:
         path.write_bytes(b"no image")
@@ -174,30 +182,10 @@ def test_a_set_too_large_for_memory_is_streamed(monkeypatch, tmp_path):
     monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(watched))
     monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
     records = list(fit({"a": paths}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
-    model, reading = records[-1].model, [r for r in records if r.stage == "reading"]
-    aside = model.threshold().held_out
-    assert model.info.training["images"] == {"a": 36} and 6 <= aside <= 10 and len(seen) == 36 - aside
-    assert max(r.done for r in reading) == 30 and all(r.done <= r.total for r in reading)
-    told = sorted(line for r in reading for line in r.note.splitlines())
+    model = records[-1].model
+    assert model.info.training["images"] == {"a": 36} and model.threshold().held_out == 10 and len(seen) == 26
+    told = [line for r in records for line in r.note.splitlines()]
     assert [line.split("'")[:2] for line in told] == [["Skipped: ", path.name] for path in paths[::13]]
-
-
-def test_a_fit_that_fails_or_is_given_up_while_it_streams_ends(monkeypatch):
-    def failing(cls, tensors, **options):
-        for number, _ in enumerate(tensors):
-            if number == 2:
-                raise DataError("No.")
-
-    monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
-    settings = FitSettings.parse(**{**PIXELS, **ENCODER})
-    records = fit({"a": blob_pictures(range(40))}, settings)
-    for record in records:
-        if record.total == 30:
-            break
-    records.close()
-    monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(failing))
-    with pytest.raises(DataError, match=r"^No\.$"):
-        list(fit({"a": blob_pictures(range(40))}, settings))
 
 
 def test_names_that_are_not_utf8_are_no_obstacle_to_a_training(tmp_path):

@@ -13,7 +13,6 @@ from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writ
 from fmcore.data.folders import find_good_images
 from fmcore.detector import fit as fitting
 from fmcore.detector.calibration import describe
-from fmcore.detector.features import readable
 from fmcore.detector.model import FILE, save_model
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import ModelError
@@ -56,7 +55,7 @@ def fit(
 
     Example: python -m fmcore fit parts/good --out models/parts
     """
-    train = TrainSettings.parse(**training, **{k: v for k, v in fit.items() if k == "seed"})
+    train = TrainSettings.parse(**training)
     settings = FitSettings.parse(**fit, view=view, options=options, paths=paths, heat=heat, training=train).checked()
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
@@ -67,8 +66,7 @@ def fit(
     remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
     skipped, nothing = False, torch.tensor(0.0, device=accelerator.device if accelerator else "cpu")
     with one_sentence_if_another_ends():
-        pictures = {readable(name): paths for name, paths in good.categories.items()}
-        records = fitting.fit(pictures, settings, device=target, folder=out, accelerator=accelerator)
+        records = fitting.fit(good.categories, settings, device=target, folder=out, accelerator=accelerator)
         for record in watch(records, _label, remedy, lambda stop: bool(total(nothing + stop, accelerator))):
             skipped |= record.note.startswith("Skipped")
         if accelerator is None or accelerator.is_main_process:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fmcore.data.folders import find_good_images
+from fmcore.detector.features import readable
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError, ImageError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
@@ -157,11 +158,8 @@ def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
 def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[ThresholdRecord]:
     """With a threshold from good pictures that the model has not seen, but for those that are unlike the others.
 
-    Args:
-        rate: of false alarms; None: that of the threshold so far, or the default of a fit.
-
-    Raises:
-        DataError: if none can be read. SettingsError: if they are too few for the rate.
+    ``rate`` of false alarms; None: that of the threshold so far, or the default of a fit. Raises `DataError` if none
+    can be read, `SettingsError` if they are too few for the rate.
     """
     found, info = find_good_images(folder).categories, model.info.categories[category]
     if len(found) > 1 and category not in found:
@@ -181,7 +179,7 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     unlike = find_outliers(np.array(scores))
     left = ", ".join(f"'{names[number]}'" for number in unlike)
     note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
-    info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{folder}'")
+    info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
     yield ThresholdRecord(len(pictures), len(pictures), note, info)
 
 

@@ -19,7 +19,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from fmcore.data.folders import describe_set
 from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
-from fmcore.detector.features import Features, sample_of, shuffled
+from fmcore.detector.features import Features, readable, sample_of, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError
@@ -83,6 +83,7 @@ def fit(
         TrainingError: if the loss is no longer finite.
     """
     settings, started, network, told = settings.checked(), time.perf_counter(), None, {}
+    pictures = {readable(name): sources for name, sources in pictures.items()}  # names become keys of a JSON file
     if not pictures:
         raise DataError("There is no category to fit: give at least one, with good pictures.")
     if settings.field_class.trained:
@@ -138,7 +139,7 @@ def _trained(
     for the threshold. Returns a `_Category` of each, the network, and what to tell of the training."""
     view = _view([source for sources in pictures.values() for source in sources], settings).to(device)
     every = {name: Features(sources, view) for name, sources in pictures.items()}
-    options, plan = settings.field_options(), settings.training
+    options, plan = settings.field_options(), settings.training.replace(seed=settings.seed)
     held, seen, starts = {}, {}, []
     about = hashlib.sha256(str(options).encode())
     for name, features in every.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -63,6 +64,13 @@ def test_other_good_images_give_a_threshold_and_outliers_do_not_count(call, mode
     assert "Skipped: 'broken.png'" in err and "Unlike the other good images" in err and "'zz.png'" in err
     assert_one_sentence(out, f"from the good images in '{tmp_path / 'fresh'}'", "25%")
     assert len(info_of(model_folder).scores) == 12  # those of the fit, from which a rate can be set again
+
+
+def test_a_folder_whose_name_is_not_utf8_leaves_a_model_that_can_be_read(call, model_folder, tmp_path):
+    folder = tmp_path / os.fsdecode(b"g\xe9ood")
+    write_blobs(folder, range(700, 712))
+    assert call("threshold", model_folder, "--from", folder)[0] == 0
+    assert "g\\xe9ood" in info_of(model_folder).threshold.origin
 
 
 def test_without_a_rate_other_images_keep_that_of_the_model(call, model_folder, tmp_path):

@@ -126,6 +126,12 @@ def test_a_model_holds_the_average_of_the_weights(tmp_path):
     assert len(average) == 1 and torch.equal(network.core.head.weight, *average.values())
 
 
+def test_one_seed_governs_a_fit_and_its_training():
+    plans = [TrainSettings(steps=4, batch=2, seed=seed) for seed in (0, 5)]
+    first, second = (run({"a": BLOBS}, seed=5, training=plan)[-1].model for plan in plans)
+    assert_same_model(first, second)
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path):
     run({"a": BLOBS}, tmp_path, stop=lambda r: r.stage == "training")
     for pictures, changes in (

@@ -54,7 +54,11 @@ def load(name: str) -> TyperCommand:
 
 
 _HOME = re.compile("(^|(?<==))~[^/]*")  # which a shell leaves alone between quotes, and in --out=~/x
-WHAT = "Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from."
+WHAT = """Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from.
+
+Begin with: python -m fmcore fit GOOD_IMAGES --out MODEL
+
+and then:   python -m fmcore score MODEL NEW_IMAGES --out RESULTS"""
 app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, help=WHAT)
 for _name, (_, _line) in COMMANDS.items():
     app.command(_name, help=_line)(lambda: None)  # stands in for the command in the list of all

@@ -20,11 +20,8 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, **values: Any) -> Self:
-        """Build from keyword arguments.
-
-        Raises:
-            SettingsError: one sentence naming the first bad setting, with a suggestion where one fits.
-        """
+        """From keyword arguments. Raises `SettingsError`: one sentence that names the first bad setting, with a
+        suggestion where one fits."""
         try:
             return cls(**values)
         except ValidationError as error:

@@ -30,8 +30,8 @@ def with_settings(
     """Replace parameters of a command by options, one per field of a settings class.
 
     ``@with_settings(heat=HeatSettings)`` gives the command ``--aggregator``, ``--exponent`` and so on, and calls the
-    function with ``heat`` set to a dict of those the user gave; the rest stays at its default, which only the settings
-    class knows. Tuples are written with commas; fields of other settings get no option.
+    function with ``heat`` set to a dict of those the user gave. Tuples are written with commas; fields of other
+    settings get no option.
 
     Args:
         basic: settings shown with the command's own options; all others stand in a panel of their own.

@@ -55,8 +55,9 @@ class FitSettings(Settings):
 
     def path_settings(self) -> PathSettings:
         """Those of the model. Raises `SettingsError`."""
-        paths = PathSettings.parse(**{"paths": self.view_class.paths if self._is_exact else PATHS} | self.paths)
-        if paths.paths == 0 and not self._is_exact:
+        exact = has_exact_mean(self.field_class)
+        paths = PathSettings.parse(**{"paths": self.view_class.paths if exact else PATHS} | self.paths)
+        if paths.paths == 0 and not exact:
             raise SettingsError(f"Setting 'paths' = 0 is not usable: the field '{self.field}' has no exact mean.")
         return paths
 
@@ -69,7 +70,3 @@ class FitSettings(Settings):
         """Itself, after every group was checked: before the work, not in the middle. Raises `SettingsError`."""
         self.view_options(), self.field_options(), self.path_settings(), HeatSettings.parse(**self.heat)
         return self
-
-    @property
-    def _is_exact(self) -> bool:
-        return has_exact_mean(self.field_class)

@@ -36,6 +36,8 @@ Method: Chen, Moradi, Paynabar, Yan, "Flow Mismatching", arXiv 2605.23070.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Read when torch is loaded: threads that wait sleep instead of spinning, which costs nothing on a quiet machine and
@@ -51,32 +53,31 @@ __all__ = ["fit", "load_model", "score"]
 
 
 def fit(good: Any, *, device: str = "cpu", **settings: Any) -> Model:
-    """A model of good images.
+    """A model of good images: a folder (flat, MVTec layout, VisA), a list of paths, PIL images or arrays, or a dict of
+    such lists by category. ``settings`` are those of `fmcore.detector.settings.FitSettings`, as ``field="unet"``.
 
-    Args:
-        good: a folder (flat, MVTec layout, VisA), a list of paths, PIL images or arrays, or a dict of such lists by
-            category.
-        settings: of `fmcore.detector.settings.FitSettings`, for instance ``field="unet"`` or ``encoder="none"``.
-
-    Raises:
-        fmcore.errors.FlowMismatchingError: one sentence, for whatever cannot be used.
+    Raises `fmcore.errors.FlowMismatchingError`: one sentence, for whatever cannot be used.
     """
-    from fmcore.detector.api import fit_model
+    from fmcore.data.folders import find_good_images
+    from fmcore.detector.fit import fit
+    from fmcore.detector.settings import FitSettings
+    from fmcore.errors import DataError
 
-    return fit_model(good, device, settings)
+    if not isinstance(good, str | Path | Mapping | Sequence):
+        raise DataError(f"Good images are a folder, a list of pictures or a dict of lists, not {type(good).__name__}.")
+    pictures = find_good_images(good).categories if isinstance(good, str | Path) else good
+    pictures = pictures if isinstance(pictures, Mapping) else {"images": pictures}
+    *_, record = fit(pictures, FitSettings.parse(**settings), device=device)
+    return record.model
 
 
-def load_model(folder: Any, device: str = "cpu") -> Model:
+def load_model(folder: str | Path, device: str = "cpu") -> Model:
     """A model that was saved. Raises `fmcore.errors.ModelError`."""
-    from fmcore.detector.loading import load_model
+    from fmcore.detector.model import load_model
 
     return load_model(folder, device)
 
 
-def score(model: Any, picture: Any, category: str | None = None) -> Result:
+def score(model: Model | str | Path, picture: Any, category: str | None = None) -> Result:
     """Score a picture under a model or the folder of one; see `fmcore.detector.score.score`."""
-    from fmcore.detector.loading import load_model
-    from fmcore.detector.model import Model
-    from fmcore.detector.score import score
-
-    return score(model if isinstance(model, Model) else load_model(model), picture, category)
+    return (load_model(model) if isinstance(model, str | Path) else model).score(picture, category)

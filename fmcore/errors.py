@@ -1,5 +1,10 @@
 """The one exception family a user can meet: every message is one sentence that says what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class FlowMismatchingError(ValueError):
     """Base of all errors caused by input; its message is fit to be shown to a user as it is."""
@@ -23,3 +28,10 @@ class ModelError(FlowMismatchingError):
 
 class TrainingError(FlowMismatchingError):
     """Training that cannot go on, for instance because the loss is no longer finite."""
+
+
+def suggestion(name: str, known: Iterable[str], otherwise: str = "choose one of") -> str:
+    """What to try in place of an unknown name: the end of a message."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"{otherwise} {', '.join(known)}."

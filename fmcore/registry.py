@@ -8,7 +8,6 @@ file: a class with these three, under ``@VIEWS.register`` or ``@FIELDS.register`
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from typing import Any, Generic, TypeVar
@@ -16,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import create_model
 from torch import nn
 
-from fmcore.errors import ModelError, SettingsError
+from fmcore.errors import ModelError, SettingsError, suggestion
 from fmcore.settings import Settings
 
 P = TypeVar("P", bound=type)
@@ -48,26 +47,20 @@ class Registry(Generic[P]):
         """Raises `SettingsError` for an unknown name, with a suggestion where one fits."""
         if kind in self.kinds:
             return self.kinds[kind]
-        close = difflib.get_close_matches(kind, self.kinds, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"choose one of {', '.join(self.kinds)}."
-        raise SettingsError(f"Unknown {self.what} '{kind}'; {hint}")
+        raise SettingsError(f"Unknown {self.what} '{kind}'; {suggestion(kind, self.kinds)}")
 
     def build(self, kind: str, config: dict[str, Any]) -> Part:
-        """An empty part, to be filled by ``load_state_dict``.
-
-        Raises:
-            ModelError: for an unknown kind or a config that does not fit it.
-        """
+        """An empty part, to be filled by ``load_state_dict``. Raises `ModelError` for an unknown kind, or a config that
+        does not fit it."""
         if kind not in self.kinds:
             raise ModelError(f"This model needs the {self.what} '{kind}', which is not known here: import it first.")
         try:
             return self.kinds[kind](**config)
-        except (TypeError, ValueError, KeyError) as error:
-            if isinstance(error, ModelError):
-                raise
-            raise ModelError(
-                f"The stored {self.what} '{kind}' does not fit this version: fit the model again."
-            ) from None
+        except ModelError:
+            raise
+        except (TypeError, ValueError, KeyError):
+            said = f"The stored {self.what} '{kind}' does not fit this version: fit the model again."
+            raise ModelError(said) from None
 
 
 @functools.cache

@@ -6,12 +6,11 @@ and the JSON beside a model.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fmcore.errors import SettingsError
+from fmcore.errors import SettingsError, suggestion
 
 
 class Settings(BaseModel):
@@ -21,11 +20,8 @@ class Settings(BaseModel):
 
     @classmethod
     def parse(cls, **values: Any) -> Self:
-        """Build from keyword arguments.
-
-        Raises:
-            SettingsError: one sentence naming the first bad setting, with a suggestion where one fits.
-        """
+        """From keyword arguments. Raises `SettingsError`: one sentence that names the first bad setting, with a
+        suggestion where one fits."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -40,8 +36,6 @@ def _explain(cls: type[Settings], error: ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"]) or cls.__name__
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, cls.model_fields, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known settings: {', '.join(cls.model_fields)}."
-        return f"Unknown setting '{name}'; {hint}"
+        return f"Unknown setting '{name}'; {suggestion(name, cls.model_fields, 'known settings:')}"
     reason = first["msg"].removeprefix("Value error, ")
     return f"Setting '{name}' = {first['input']!r} is not usable: {reason[0].lower() + reason[1:]}."

@@ -20,7 +20,7 @@ from PIL import Image
 
 from fmcore import cli
 from fmcore.detector.fit import fit
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import save_model
 from fmcore.detector.settings import FitSettings
 from fmcore.fields.gaussian import GaussianField
 from fmcore.mismatch import PathSettings

@@ -12,8 +12,7 @@ from conftest import blob_pictures, last_model
 from pydantic import Field as Range
 from torch import Tensor
 
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import load_model, save_model
 from fmcore.fields import FIELDS, Field
 from fmcore.mismatch import AGGREGATORS, HeatSettings, Parameter, aggregator
 from fmcore.path import expand_time

@@ -12,9 +12,7 @@ import numpy as np
 from demo.common import features
 from fmcore.data.folders import TestItem, find_test_items
 from fmcore.data.picture import read_picture
-from fmcore.detector.loading import load_model, read_info
-from fmcore.detector.model import Model
-from fmcore.detector.saving import FILE
+from fmcore.detector.model import FILE, Model, load_model, read_info
 from fmcore.errors import DataError, SettingsError
 from fmcore.mismatch import HeatSettings, PathSettings
 

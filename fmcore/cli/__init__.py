@@ -7,6 +7,8 @@ but some files could not be used; 2 bad input, nothing was done; 130 interrupted
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import sys
 from typing import Any
 
@@ -19,11 +21,11 @@ from fmcore.errors import FlowMismatchingError
 
 COMMANDS = {  # name: module, line of help
     "fit": ("fit", "Make a detector from good images."),
-    "score": ("score", "Score images: heat maps, and a table of scores."),
-    "threshold": ("score", "Show a detector's threshold, or set another."),
-    "evaluate": ("evaluate", "Every figure of a detector on labelled test images."),
+    "score": ("model", "Score images: heat maps, and a table of scores."),
+    "threshold": ("model", "Show a detector's threshold, or set another."),
+    "evaluate": ("model", "Every figure of a detector on labelled test images."),
     "check": ("data", "Say what a data folder holds, lacks and has damaged."),
-    "benchmark": ("evaluate", "Compare methods on the same test sets."),
+    "benchmark": ("data", "Compare methods on the same test sets."),
     "render": ("data", "Render the embedded example set."),
 }
 
@@ -51,7 +53,12 @@ def load(name: str) -> TyperCommand:
     return typer.main.get_command(single)
 
 
-WHAT = "Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from."
+_HOME = re.compile("(^|(?<==))~[^/]*")  # which a shell leaves alone between quotes, and in --out=~/x
+WHAT = """Flow Mismatching: find what is wrong with a picture when there are only good ones to learn from.
+
+Begin with: python -m fmcore fit GOOD_IMAGES --out MODEL
+
+and then:   python -m fmcore score MODEL NEW_IMAGES --out RESULTS"""
 app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, help=WHAT)
 for _name, (_, _line) in COMMANDS.items():
     app.command(_name, help=_line)(lambda: None)  # stands in for the command in the list of all
@@ -70,7 +77,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):  # a file may have a name that the console cannot show
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app([_HOME.sub(lambda found: os.path.expanduser(found[0]), argument) for argument in sys.argv[1:]])
     except FlowMismatchingError as error:
         notes.print(str(error), style="red")
     except OSError as error:  # a disk that is full, a folder that went away

@@ -36,7 +36,7 @@ def watch(
             for record in records:
                 key, detail = (label, "") if isinstance(label, str) else label(record)
                 if key not in tasks:
-                    tasks[key] = progress.add_task(key, total=None)
+                    tasks[key] = progress.add_task(key)
                 progress.update(tasks[key], completed=record.done, total=record.total, description=key + detail)
                 if note := getattr(record, "note", ""):
                     notes.print(note)

@@ -1,34 +1,35 @@
-"""``check``: what a data folder holds, lacks and has damaged; ``render``: the embedded data set, from code."""
+"""What works on data sets: ``check``, ``benchmark``, ``render``."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fmcore.cli.console import watch
-from fmcore.cli.options import Given, check_writable, with_settings
+from fmcore.cli.console import notes, watch
+from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writable, with_settings, write_json
 from fmcore.data.check import check as run_check
 from fmcore.data.rendered import RenderSettings, write_dataset
+from fmcore.evaluation import benchmark as bench
+from fmcore.evaluation.benchmark_table import make_table, markdown
 
 LISTED = 20  # lines printed per list; --json holds all
 
 
-@with_settings()
 def check(
     data: Annotated[Path, typer.Argument(help="Flat folder, MVTec layout or VisA; one category or all.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the whole report here.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what a data folder holds, what is missing and what is damaged (exit code 1).
 
     Example: python -m fmcore check parts
     """
     check_writable(json_file)
-    report = list(watch(run_check(data), "reading"))[-1].report
+    *_, record = watch(run_check(data), "reading")
+    report, found = record.report, record.report.as_json()
     print(f"Found {report.layout}.")
-    for name, part in report.as_json()["categories"].items():
+    for name, part in found["categories"].items():
         defects = ", ".join(f"{kind} {number}" for kind, number in part["defects"].items())
         sizes = ", ".join(list(part["sizes"])[:3]) + (" ..." if len(part["sizes"]) > 3 else "")
         print(
@@ -43,10 +44,37 @@ def check(
             print(f"{title}: and {len(lines) - LISTED} more; --json FILE holds them all.")
     if not report.damaged:
         print("Nothing is damaged.")
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report.as_json(), indent=1), encoding="utf-8")
+    write_json(json_file, found)
     raise typer.Exit(1 if report.damaged else 0)
+
+
+@with_settings(options=bench.BenchmarkSettings, basic=("methods", "seeds", "minutes", "steps"))
+def benchmark(
+    data: Annotated[list[Path], typer.Argument(help="MVTec-layout categories, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder of results; what is finished there is not run again.")],
+    options: Given,
+    device: Device = "auto",
+) -> None:
+    """Compare methods on test sets, with one budget for all; other settings are fixed per method.
+
+    Example: python -m fmcore benchmark parts --out out/benchmark --methods mismatch:unet,nearest:encoder --seeds 0,1
+    """
+    settings, categories = bench.BenchmarkSettings.parse(**options), bench.find_categories(data)
+    check_writable(out, folder=True)
+    found = ", ".join(f"{c.name}: {len(c.good)} good, {len(c.items)} test images" for c in categories)
+    notes.print(f"Found {found}.")
+    remedy, results = f"Repeat the same command to go on from here ('{out}').", []
+    try:
+        records = bench.benchmark(categories, settings, out, device=check_device(device))
+        for record in watch(records, lambda r: (f"{r.category} {r.method} seed {r.seed}", f": {r.stage}"), remedy):
+            results += [] if record.result is None else [record.result]
+    finally:
+        print(table := markdown(make_table(results)))
+    (out / "table.md").write_text(table + "\n", encoding="utf-8", errors="backslashreplace")
+    unreadable = dict.fromkeys(item["reason"] for result in results for item in result["unreadable"])
+    for reason in unreadable:
+        notes.print(f"Left out: {reason}")
+    raise typer.Exit(1 if unreadable else 0)
 
 
 @with_settings(options=RenderSettings, basic=RenderSettings.model_fields)

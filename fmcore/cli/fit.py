@@ -12,13 +12,12 @@ from fmcore.cli.console import notes, watch
 from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writable, with_settings
 from fmcore.data.folders import find_good_images
 from fmcore.detector import fit as fitting
-from fmcore.detector.saving import FILE, save_model
-from fmcore.detector.score_files import readable
+from fmcore.detector.calibration import describe
+from fmcore.detector.model import FILE, save_model
 from fmcore.detector.settings import FitSettings
-from fmcore.detector.thresholds import describe
-from fmcore.errors import ModelError, SettingsError
+from fmcore.errors import ModelError
 from fmcore.fields import FIELDS
-from fmcore.mismatch import HeatSettings, PathSettings, has_exact_mean
+from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.registry import options_of
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import forget
@@ -56,10 +55,8 @@ def fit(
 
     Example: python -m fmcore fit parts/good --out models/parts
     """
-    train = TrainSettings.parse(**training, **{k: v for k, v in fit.items() if k == "seed"})
+    train = TrainSettings.parse(**training)
     settings = FitSettings.parse(**fit, view=view, options=options, paths=paths, heat=heat, training=train).checked()
-    if paths.get("paths") == 0 and not has_exact_mean(settings.field_class):
-        raise SettingsError(f"Setting 'paths' = 0 is not usable: the field '{settings.field}' has no exact mean.")
     if (out / FILE).exists() and not overwrite:
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
     target, good = check_device(device), find_good_images(data)
@@ -69,8 +66,7 @@ def fit(
     remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
     skipped, nothing = False, torch.tensor(0.0, device=accelerator.device if accelerator else "cpu")
     with one_sentence_if_another_ends():
-        pictures = {readable(name): paths for name, paths in good.categories.items()}
-        records = fitting.fit(pictures, settings, device=target, folder=out, accelerator=accelerator)
+        records = fitting.fit(good.categories, settings, device=target, folder=out, accelerator=accelerator)
         for record in watch(records, _label, remedy, lambda stop: bool(total(nothing + stop, accelerator))):
             skipped |= record.note.startswith("Skipped")
         if accelerator is None or accelerator.is_main_process:

@@ -1,10 +1,10 @@
-"""Options that commands share, those made from settings classes, and checks that come before the work."""
+"""Options that commands share or that are made from settings classes; checks before the work; files after it."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-import os
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from fmcore.settings import Settings
 ADVANCED, KEYWORD = "Advanced", inspect.Parameter.KEYWORD_ONLY
 Category = Annotated[str | None, typer.Option(help="Category, where the model has several.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")]
-OF_MODEL = {"PathSettings": "the model's", "HeatSettings": "the model's"}  # defaults
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all that was found here.")]
 Given = dict[str, Any]  # the settings of one group that the user gave on the command line
 
 
@@ -30,8 +30,8 @@ def with_settings(
     """Replace parameters of a command by options, one per field of a settings class.
 
     ``@with_settings(heat=HeatSettings)`` gives the command ``--aggregator``, ``--exponent`` and so on, and calls the
-    function with ``heat`` set to a dict of those the user gave; the rest stays at its default, which only the settings
-    class knows. Tuples are written with commas; fields of other settings get no option. ``~`` is expanded everywhere.
+    function with ``heat`` set to a dict of those the user gave. Tuples are written with commas; fields of other
+    settings get no option.
 
     Args:
         basic: settings shown with the command's own options; all others stand in a panel of their own.
@@ -56,7 +56,7 @@ def with_settings(
 
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            values, given = {name: _expanded(value) for name, value in values.items()}, {group: {} for group in groups}
+            given: dict[str, Given] = {group: {} for group in groups}
             for group, name, kind, is_tuple in options:
                 if (value := values.pop(name)) is not None:
                     given[group][name] = _parsed(name, value, kind) if is_tuple else value
@@ -95,13 +95,6 @@ def _parsed(name: str, text: str, kind: type) -> tuple:
         raise SettingsError(f"Setting '{name}' = '{text}' is not usable: give numbers, as 64,128,192.") from None
 
 
-def _expanded(value: Any) -> Any:
-    """With ``~`` for the home folder, which a shell leaves alone between quotes."""
-    if isinstance(value, list):
-        return [_expanded(each) for each in value]
-    return type(value)(os.path.expanduser(value)) if isinstance(value, str | Path) else value
-
-
 def check_device(name: str) -> str:
     """The torch device for ``auto``, or for a name that torch knows. Raises `DataError` if it is not here."""
     if name == "auto":
@@ -126,3 +119,10 @@ def check_writable(path: Path | None, *, folder: bool = False) -> None:
             tempfile.TemporaryFile(dir=next(p for p in (path, *path.absolute().parents) if p.exists())).close()
     except OSError as error:
         raise DataError(f"'{path}' cannot be written ({error.strerror}): give another name.") from None
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Where there is a ``path``; makes its folder."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, indent=1), encoding="utf-8")

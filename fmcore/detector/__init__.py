@@ -1,1 +1,1 @@
-""""""
+"""What is fitted, saved and used: view + field + threshold."""

@@ -1,14 +1,25 @@
-"""What held-out normal images say about a field: the threshold of the score, outliers, and the normal range of maps."""
+"""What normal images that a field has not seen say about it: a threshold, outliers, and the normal range of its maps;
+and thresholds other than the fit's."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from fmcore.data.folders import find_good_images
+from fmcore.detector.features import readable
+from fmcore.detector.settings import FitSettings
+from fmcore.errors import DataError, ImageError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
+
+if TYPE_CHECKING:
+    from fmcore.detector.model import CategoryInfo, Model
 
 RANGE_GRID = 32  # cells per side of the stored range: enough for a place, small enough to ship
 USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not worth suggesting
@@ -29,11 +40,8 @@ class Threshold(BaseModel):
 
 @dataclass(frozen=True)
 class NormalRange:
-    """Where the path-aggregated mismatch of normal images lies, by time and place.
-
-    ``lower`` and ``upper`` are the 5 % and 95 % quantiles ``(T, G, G')`` over held-out images and over the
-    pixels of a cell of a G x G' grid, unweighted and unsmoothed, at the ``times`` ``(T,)``.
-    """
+    """Where the path-aggregated mismatch of normal images lies: its 5 % and 95 % quantiles ``(T, G, G')`` at ``times``
+    ``(T,)``, over held-out images and the pixels of each cell of a G x G' grid, unweighted and unsmoothed."""
 
     times: np.ndarray
     lower: np.ndarray
@@ -48,8 +56,8 @@ class NormalRange:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Held-out scores ``(n,)``, the threshold or the reason why there is none, the numbers of images that are unlike
-    the others (they do not count for the threshold), and the normal range."""
+    """Held-out scores ``(n,)``, the threshold or the ``reason`` why there is none, the numbers of ``outliers`` (which
+    count neither for the threshold nor for the range), and the normal range."""
 
     scores: np.ndarray
     threshold: Threshold | None
@@ -69,27 +77,28 @@ def calibrate(mismatches: list[Mismatch], heat: HeatSettings, false_alarm_rate: 
 
 def find_outliers(scores: np.ndarray) -> tuple[int, ...]:
     """The numbers of scores far above the others: more than `UNLIKE` robust standard deviations (1.48 times the median
-    absolute deviation) of the logarithm above its median, and more than twice the median score."""
+    absolute deviation) of the logarithm above its median, and more than twice the median score. Of fewer than five
+    scores, none."""
     logarithms = np.log(np.maximum(scores, 1e-12))
-    middle = np.median(logarithms)
-    spread = max(1.4826 * float(np.median(np.abs(logarithms - middle))), 0.02)
-    far = (logarithms - middle > UNLIKE * spread) & (logarithms - middle > math.log(2))
-    return tuple(int(number) for number in np.flatnonzero(far)) if len(scores) >= 5 else ()
+    above = logarithms - np.median(logarithms)
+    spread = max(1.4826 * float(np.median(np.abs(above))), 0.02)
+    far = above > max(UNLIKE * spread, math.log(2))
+    return tuple(np.flatnonzero(far).tolist()) if len(scores) >= 5 else ()
 
 
 def conformal_threshold(scores: np.ndarray, false_alarm_rate: float) -> tuple[Threshold | None, str]:
-    """The ceil((n + 1)(1 - a))-th smallest of n held-out scores.
+    """The ceil((n + 1)(1 - a))-th smallest of n held-out scores, or None and the reason in a sentence.
 
     For exchangeable images a new normal one exceeds it with probability at most ``a`` (split conformal prediction;
     approximately so for cross-fitted scores, each from a field that saw the other folds). That order statistic exists
-    only for n >= 1 / a - 1; with fewer images there is no such threshold, and the second value says so.
+    only for n >= 1 / a - 1.
     """
     count = len(scores)
     rank = math.ceil((count + 1) * (1 - false_alarm_rate) - 1e-9)
     if rank > count:
         return None, (
             f"No threshold: {count} held-out normal images are too few for a false-alarm rate of "
-            f"{false_alarm_rate:.0%}; it takes {fewest_held_out(false_alarm_rate)}."
+            f"{_percent(false_alarm_rate)}; it takes {fewest_held_out(false_alarm_rate)}."
         )
     value = float(np.sort(scores)[rank - 1])
     return Threshold(value=value, false_alarm_rate=false_alarm_rate, held_out=count), ""
@@ -117,20 +126,108 @@ def why_no_threshold(count: int, false_alarm_rate: float, trained: bool) -> str:
     least = math.ceil(100 / (usable + 1)) / 100
     enough = f"; they are enough for --false-alarm-rate {least:g}" if usable and least <= USEFUL_RATE else ""
     return (
-        f"{count} good images will give no threshold, so no verdicts: a false-alarm rate of {false_alarm_rate:.0%} "
-        f"takes {needed * (3 if trained else 1)}{enough}."
+        f"{count} good images will give no threshold, so no verdicts: a false-alarm rate of "
+        f"{_percent(false_alarm_rate)} takes {needed * (3 if trained else 1)}{enough}."
     )
 
 
+class ThresholdRecord(NamedTuple):
+    """``done`` of ``total`` pictures; ``note`` is a sentence worth showing; the last record carries the category."""
+
+    done: int
+    total: int
+    note: str = ""
+    info: CategoryInfo | None = None
+
+
+def of_rate(info: CategoryInfo, rate: float) -> CategoryInfo:
+    """With a threshold of another rate. Raises `SettingsError` if the fit held out no scores, or too few for it."""
+    if not info.scores:
+        raise SettingsError("The model keeps no scores of its fit: give good images with --from, or fit it again.")
+    return _with_threshold(info, np.array(info.scores), check_rate(rate))
+
+
+def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
+    """With ``value`` as threshold, whose rate is read off the held-out scores. Raises as `check_value`."""
+    above, count = sum(score > value for score in info.scores), len(info.scores)
+    rate, value = (above + 1) / (count + 1), check_value(value)
+    threshold = Threshold(value=value, false_alarm_rate=rate, held_out=count, origin="set by hand")
+    return info.model_copy(update={"threshold": threshold, "note": ""})
+
+
+def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[ThresholdRecord]:
+    """With a threshold from good pictures that the model has not seen, but for those that are unlike the others.
+
+    ``rate`` of false alarms; None: that of the threshold so far, or the default of a fit. Raises `DataError` if none
+    can be read, `SettingsError` if they are too few for the rate.
+    """
+    found, info = find_good_images(folder).categories, model.info.categories[category]
+    if len(found) > 1 and category not in found:
+        raise DataError(f"'{folder}' holds several categories, and none is named '{category}': give one folder.")
+    pictures, names, scores = found.get(category) or next(iter(found.values())), [], []
+    rate = check_rate((info.threshold or FitSettings()).false_alarm_rate if rate is None else rate)
+    for done, path in enumerate(pictures, start=1):
+        note = ""
+        try:
+            scores.append(model.score(path, category).score)
+            names.append(path.name)
+        except ImageError as error:
+            note = f"Skipped: {error}"
+        yield ThresholdRecord(done, len(pictures), note)
+    if not scores:
+        raise DataError(f"None of the {len(pictures)} images in '{folder}' could be read.")
+    unlike = find_outliers(np.array(scores))
+    left = ", ".join(f"'{names[number]}'" for number in unlike)
+    note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
+    info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
+    yield ThresholdRecord(len(pictures), len(pictures), note, info)
+
+
+def describe(info: CategoryInfo) -> str:
+    """The threshold and where it is from, or why there is none; and the good images that are to be looked at."""
+    if (found := info.threshold) is None:
+        said = info.note or "No threshold is stored."
+    else:
+        share = f"; false-alarm rate at most about {_percent(found.false_alarm_rate)} ({found.held_out} good images)"
+        said = f"threshold {found.value:.6g}, {found.origin}{share if found.held_out else ''}."
+    if info.unlike:
+        names = ", ".join(f"'{name}'" for name in info.unlike)
+        said += f" Unlike the other good images, and not counted: {names}; look there, and fit again without bad parts."
+    return said
+
+
+def check_value(value: float) -> float:
+    """Itself. Raises `SettingsError` if it can be no threshold."""
+    if not (math.isfinite(value) and value >= 0):
+        raise SettingsError(f"A threshold of {value} is not usable: give a number that is not negative.")
+    return value
+
+
+def check_rate(rate: float) -> float:
+    """Itself. Raises `SettingsError` if it can be no rate of false alarms."""
+    if not 0 < rate < 1:
+        raise SettingsError(f"A false-alarm rate of {rate} is not usable: give a share between 0 and 1, as 0.01.")
+    return rate
+
+
+def _with_threshold(info: CategoryInfo, scores: np.ndarray, rate: float, origin: str = "") -> CategoryInfo:
+    threshold, reason = conformal_threshold(scores, rate)
+    if threshold is None:
+        raise SettingsError(reason)
+    threshold = threshold.model_copy(update={"origin": origin}) if origin else threshold
+    return info.model_copy(update={"threshold": threshold, "note": ""})
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g}%"
+
+
 def _normal_range(mismatches: list[Mismatch], heat: HeatSettings) -> NormalRange:
-    stack = np.stack([m.per_time(heat) for m in mismatches])  # (n, T, H, W)
-    times, height, width = stack.shape[1:]
-    rows = np.array_split(np.arange(height), min(RANGE_GRID, height))
-    columns = np.array_split(np.arange(width), min(RANGE_GRID, width))
-    lower, upper = np.empty((2, times, len(rows), len(columns)), dtype=np.float32)
+    stack = np.stack([m.per_time(heat) for m in mismatches], axis=1)  # (T, n, H, W)
+    rows, columns = (np.array_split(np.arange(side), min(RANGE_GRID, side)) for side in stack.shape[2:])
+    found = np.empty((2, len(stack), len(rows), len(columns)), dtype=np.float32)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
-            cell = stack[:, :, row[0] : row[-1] + 1, column[0] : column[-1] + 1]
-            values = np.moveaxis(cell, 1, 0).reshape(times, -1)
-            lower[:, i, j], upper[:, i, j] = np.quantile(values, [0.05, 0.95], axis=1)
-    return NormalRange(mismatches[0].times, lower, upper)
+            cell = stack[:, :, row[0] : row[-1] + 1, column[0] : column[-1] + 1].reshape(len(stack), -1)
+            found[:, :, i, j] = np.quantile(cell, [0.05, 0.95], axis=1)
+    return NormalRange(mismatches[0].times, *found)

@@ -14,30 +14,24 @@ from fmcore.data.picture import Picture
 from fmcore.errors import DataError, ImageError
 from fmcore.views import View
 
-KEPT_BYTES = 400_000_000  # of tensors held in memory; further ones are computed again when they are asked for
+KEPT_BYTES = 800_000_000  # of tensors held in memory; further ones are computed again when they are asked for
 SAMPLE = 32  # pictures whose statistics make a view
 
 
 class Features(Sequence[Tensor]):
-    """Tensors ``(C, H, W)`` of pictures, by index; those of unreadable files are left out.
-
-    Args:
-        pictures: paths, or what `Picture.of` takes.
-        view: what turns a picture into a tensor.
-    """
+    """Tensors ``(C, H, W)`` of pictures (what `Picture.of` takes) in a view, by index; after `read`, which leaves out
+    unreadable files and lists them, a sentence each, in ``unreadable``."""
 
     def __init__(self, pictures: Sequence[Any], view: View):
         self.pictures, self.view = list(pictures), view
-        self.names: list[str] = []
+        self.most_kept = max(64, KEPT_BYTES // (4 * view.channels * view.height * view.width))
         self.unreadable: list[str] = []
-        self._kept: dict[int, Tensor] = {}
         self._readable: list[int] = []
-        size = 4 * view.channels * view.height * view.width
-        self.most_kept = max(64, KEPT_BYTES // size)
+        self._kept: dict[int, Tensor] = {}
 
     def read(self) -> Iterator[Tensor]:
         """Every readable picture once, in order; the first ones are kept."""
-        self._readable, self._kept, self.names, self.unreadable = [], {}, [], []
+        self.unreadable, self._readable, self._kept = [], [], {}
         for index, source in enumerate(self.pictures):
             try:
                 tensor = self.view(Picture.of(source))
@@ -47,7 +41,6 @@ class Features(Sequence[Tensor]):
             if len(self._kept) < self.most_kept:
                 self._kept[index] = tensor
             self._readable.append(index)
-            self.names.append(name_of(source, index))
             yield tensor
 
     def __len__(self) -> int:
@@ -55,8 +48,12 @@ class Features(Sequence[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         index = self._readable[number]
-        kept = self._kept.get(index)
-        return self.view(Picture.of(self.pictures[index])) if kept is None else kept
+        return self._kept[index] if index in self._kept else self.view(Picture.of(self.pictures[index]))
+
+    def name(self, number: int) -> str:
+        """What messages call a picture."""
+        source = self.pictures[index := self._readable[number]]
+        return readable(Path(source).name) if isinstance(source, str | Path) else f"image {index + 1}"
 
     @property
     def fingerprint(self) -> str:
@@ -64,45 +61,33 @@ class Features(Sequence[Tensor]):
         digest = hashlib.sha256()
         for source in (self.pictures[index] for index in self._readable):
             if isinstance(source, str | Path):
-                digest.update(f"{Path(source).name} {Path(source).stat().st_size}".encode())
+                digest.update(f"{readable(Path(source).name)} {Path(source).stat().st_size}".encode())
             else:
                 digest.update(Picture.of(source).pixels.tobytes())
         return digest.hexdigest()
 
-    def chosen(self, numbers: Sequence[int] | Tensor) -> Iterator[Tensor]:
-        """The tensors of some pictures, one after the other."""
-        return (self[int(number)] for number in numbers)
-
 
 def sample_of(pictures: Sequence[Any], count: int = SAMPLE) -> list[Picture]:
-    """At most ``count`` readable pictures, evenly spread over the list.
-
-    Raises:
-        DataError: if not a single one can be read.
-    """
-    found, first = [], ""
+    """At most ``count`` readable pictures, evenly spread over the list. Raises `DataError` if none can be read."""
+    found, reason = [], ""
     step = max(1, len(pictures) // count)
-    spread = [*range(0, len(pictures), step), *(i for i in range(len(pictures)) if i % step)]
-    for index in spread:
-        if len(found) == count:
-            break
+    for index in sorted(range(len(pictures)), key=lambda number: number % step > 0):  # others where one is unreadable
         try:
             found.append(Picture.of(pictures[index]))
         except ImageError as error:
-            first = first or f" The first: {error}"
+            reason = reason or f" The first: {error}"
+        if len(found) == count:
+            break
     if not found:
-        raise DataError(f"None of the {len(pictures)} images could be read.{first}")
+        raise DataError(f"None of the {len(pictures)} images could be read.{reason}")
     return found
 
 
-def name_of(source: Any, index: int) -> str:
-    """What messages call a picture."""
-    if not isinstance(source, str | Path):
-        return f"image {index + 1}"
-    # A name that is not UTF-8 becomes readable escapes: it is stored as text.
-    return Path(source).name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def shuffled(count: int, seed: int) -> Tensor:
+def shuffled(count: int, seed: int) -> list[int]:
     """The numbers below ``count`` in random order."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def readable(text: object) -> str:
+    """As text that can be written as UTF-8, whatever bytes a file name in it is made of; others show as ``\\xe9``."""
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -6,18 +6,57 @@ checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from fmcore.detector.features import Features
-from fmcore.detector.fit_closed_form import fit_closed_form
-from fmcore.detector.fit_trained import fit_trained
-from fmcore.detector.fitting import CategoryParts, FitRecord, assemble, fit_view
+import numpy as np
+from torch.utils.data import ConcatDataset, Subset
+
+from fmcore.data.folders import describe_set
+from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
+from fmcore.detector.features import Features, readable, sample_of, shuffled
+from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
 from fmcore.detector.settings import FitSettings
+from fmcore.errors import DataError
+from fmcore.fields import FIELDS
+from fmcore.fields.field import Field, VelocityField
+from fmcore.mismatch import Mismatch, mismatch_steps
+from fmcore.training.checkpoint import start_training
+from fmcore.training.loop import TrainRecord, adopt_average, train
+from fmcore.views import View
 
-__all__ = ["FitRecord", "fit"]
+FEWEST = 3  # pictures of a category: two to fit a Gaussian, one held out
+FOLDS = 5
+MOST_SCORED = 256  # held-out pictures scored for a threshold
+PARTS = 1000  # of a training by the clock, for progress
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """Progress: ``done`` of ``total`` in this ``stage``; ``note`` is a sentence worth showing; training steps carry
+    their `TrainRecord`, the last record carries the model."""
+
+    stage: Literal["reading", "field", "training", "calibration", "finished"]
+    done: int
+    total: int
+    note: str = ""
+    train: TrainRecord | None = None
+    model: Model | None = None
+
+
+class _Category(NamedTuple):
+    """What a model needs of one; ``field`` is None where all share one."""
+
+    info: CategoryInfo
+    view: View
+    field: Field | None
+    normal_range: NormalRange
+    images: int
 
 
 def fit(
@@ -31,7 +70,7 @@ def fit(
     """Fit a view and a field to the good pictures of each category, and calibrate on held-out ones.
 
     A closed form sees all pictures and is calibrated by cross-fitting: each picture is scored by a field that has not
-    seen it. Where they are more than memory should hold, and for a trained field, some are set aside instead.
+    seen it. Where they are more than memory should hold (about 1,000), and for a trained field, some are set aside.
 
     Args:
         pictures: by category, paths or what `Picture.of` takes, at least three readable ones each.
@@ -43,13 +82,145 @@ def fit(
         ModelError: if the encoder cannot be had, or ``folder`` holds an unfinished training of other settings or data.
         TrainingError: if the loss is no longer finite.
     """
-    settings, started = settings.checked(), time.perf_counter()
+    settings, started, network, told = settings.checked(), time.perf_counter(), None, {}
+    pictures = {readable(name): sources for name, sources in pictures.items()}  # names become keys of a JSON file
+    if not pictures:
+        raise DataError("There is no category to fit: give at least one, with good pictures.")
     if settings.field_class.trained:
-        yield from fit_trained(pictures, settings, device, folder, accelerator)
-        return
-    parts: dict[str, CategoryParts] = {}
-    for name, sources in pictures.items():
-        view = fit_view({name: sources}, settings).to(device)
-        features = Features(sources, view)
-        parts[name] = yield from fit_closed_form(name, features, settings, device)
-    yield FitRecord("finished", 1, 1, model=assemble(parts, settings, time.perf_counter() - started))
+        categories, network, told = yield from _trained(pictures, settings, device, folder, accelerator)
+    else:
+        categories = {}
+        for name, sources in pictures.items():
+            categories[name] = yield from _closed_form(name, sources, settings, device)
+    training = {"fit": settings.model_dump(mode="json"), "images": {n: c.images for n, c in categories.items()}}
+    info = ModelInfo(
+        categories={name: category.info for name, category in categories.items()},
+        shared=network and PartInfo.of(network),
+        paths=settings.path_settings(),
+        heat=settings.heat_settings(next(iter(categories.values())).view),
+        training=training | {"seconds": round(time.perf_counter() - started, 1)} | told,
+    )
+    views, fields, ranges = ({n: c[i] for n, c in categories.items() if c[i] is not None} for i in (1, 2, 3))
+    yield FitRecord("finished", 1, 1, model=Model(info, views, fields, network, ranges))
+
+
+def _closed_form(name: str, sources: Sequence[Any], settings: FitSettings, device: str) -> Iterator[FitRecord]:
+    """Returns a `_Category`."""
+    cls, options = settings.field_class, settings.field_options()
+    features = Features(sources, _view(sources, settings).to(device))
+    yield from _read(features, name, settings)
+    yield FitRecord("field", 0, 1)
+    order = shuffled(len(features), settings.seed)
+
+    def fit_to(numbers: Iterable[int]) -> Field:
+        return cls.fit(Subset(features, sorted(numbers)), **options).to(device)
+
+    if len(features) <= features.most_kept:
+        field, held, scored = fit_to(order), order[:MOST_SCORED], _cross_fitted(order, fit_to)
+    else:
+        held = order[: min(MOST_SCORED, features.most_kept)]
+        field = fit_to(order[len(held) :])
+        scored = ((number, field) for number in held)
+    return (yield from _calibrated(scored, len(held), features, field, settings))
+
+
+def _cross_fitted(order: list[int], fit_to: Callable[[Iterable[int]], Field]) -> Iterator[tuple[int, Field]]:
+    """Numbers of pictures, each with a field that has not seen it; a fold's field is made when it is needed."""
+    for fold in range(FOLDS):
+        if scored := order[fold:MOST_SCORED:FOLDS]:
+            field = fit_to(set(order) - set(order[fold::FOLDS]))
+            yield from ((number, field) for number in scored)
+
+
+def _trained(
+    pictures: Mapping[str, Sequence[Any]], settings: FitSettings, device: str, folder: str | Path | None, team: Any
+) -> Iterator[FitRecord]:
+    """One network for all categories, which starts from the closed form of each; of each, some pictures are set aside
+    for the threshold. Returns a `_Category` of each, the network, and what to tell of the training."""
+    view = _view([source for sources in pictures.values() for source in sources], settings).to(device)
+    every = {name: Features(sources, view) for name, sources in pictures.items()}
+    options, plan = settings.field_options(), settings.training.replace(seed=settings.seed)
+    held, seen, starts = {}, {}, []
+    about = hashlib.sha256(str(options).encode())
+    for name, features in every.items():
+        yield from _read(features, name, settings)
+        order = shuffled(len(features), settings.seed)
+        count = held_out_count(len(order), settings.false_alarm_rate)
+        held[name], seen[name] = order[:count], order[count:]
+        about.update(f"{view.config} {features.fingerprint} {seen[name]}".encode())
+        if options.get("start") != "none":
+            starts.append(FIELDS[view.closed_form].fit(Subset(features, sorted(seen[name]))).to(device))
+        yield FitRecord("field", len(held), len(every))
+    architecture = {k: v for k, v in options.items() if k != "start"}
+    network = settings.field_class.new(starts or None, view.shape, len(every), seed=settings.seed, **architecture)
+    network.to(device)
+    for index, name in enumerate(every if starts else ()):
+        network.measure_level(index, Subset(every[name], held[name]))
+    images = ConcatDataset([Subset(every[name], numbers) for name, numbers in seen.items()])
+    # Whether an unfinished training saw the same pictures, through the same view and with the same start.
+    images.fingerprint = about.hexdigest()
+    labels = [index for index, numbers in enumerate(seen.values()) for _ in numbers]
+    state = start_training(network)
+    workers = 4 if device.startswith("cuda") else 0  # beside a GPU the noise of a batch takes as long as its step
+    # Closed with this generator, which is what writes the checkpoint of an interrupted run.
+    with closing(train(state, images, labels, plan, folder, team, workers=workers)) as records:
+        for record in records:
+            done, total = (record.step, plan.steps) if plan.steps else (round(PARTS * record.progress), PARTS)
+            yield FitRecord("training", done, total, train=record)
+    adopt_average(state)
+    if not plan.steps and state.step == plan.most_steps(len(labels)):
+        ended = f"Training ended after {plan.passes:g} passes over {len(labels)} images"
+        yield FitRecord("training", PARTS, PARTS, note=f"{ended}: more would learn so few by heart.")
+    categories = {}
+    for index, (name, features) in enumerate(every.items()):
+        scored = ((number, network.conditioned(index)) for number in held[name])
+        categories[name] = yield from _calibrated(scored, len(held[name]), features, None, settings)
+    return categories, network, {"steps": state.step, "seconds_of_training": round(state.seconds, 1)}
+
+
+def _view(sources: Sequence[Any], settings: FitSettings) -> View:
+    sample = sample_of(sources)
+    if all(isinstance(source, str | Path) for source in sources):
+        about = describe_set(sources)
+        height, width, gray = about.height, about.width, about.is_gray
+    else:
+        every = sample_of(sources, len(sources))
+        height, width = (int(np.median([getattr(p, side) for p in every])) for side in ("height", "width"))
+        gray = all(p.is_gray for p in every)
+    return settings.view_class.fit(sample, height, width, gray, **settings.view_options())
+
+
+def _read(features: Features, name: str, settings: FitSettings) -> Iterator[FitRecord]:
+    """Read every picture once. Raises `DataError` for too few; notes where they are too few for a threshold."""
+    total = len(features.pictures)
+    for done, _ in enumerate(features.read(), start=1):
+        yield FitRecord("reading", done, total)
+    yield FitRecord("reading", total, total, note="\n".join(f"Skipped: {why}" for why in features.unreadable))
+    if (count := len(features)) < FEWEST:
+        raise DataError(f"Category '{name}' has {count} readable image(s): give at least {FEWEST}, better 20 or more.")
+    if why := why_no_threshold(count, settings.false_alarm_rate, settings.field_class.trained):
+        yield FitRecord("reading", total, total, note=f"{name}: {why}")
+
+
+def _calibrated(
+    scored: Iterable[tuple[int, VelocityField]], total: int, features: Features, field: Field | None, fit: FitSettings
+) -> Iterator[FitRecord]:
+    """Score ``total`` held-out pictures, by number, each under a field that has not seen it; returns a `_Category`."""
+    paths, heat = fit.path_settings(), fit.heat_settings(features.view)
+    mismatches, names = [], []
+    for number, judge in scored:
+        full = Mismatch.collect(mismatch_steps(judge, features[number], paths))
+        # Aggregated already, as one path, which every aggregator leaves as it is: all that calibration needs.
+        mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None]))
+        names.append(features.name(number))
+        yield FitRecord("calibration", len(names), total)
+    found = calibrate(mismatches, heat, fit.false_alarm_rate)
+    info = CategoryInfo(
+        view=PartInfo.of(features.view),
+        field=field and PartInfo.of(field),
+        threshold=found.threshold,
+        note=found.reason,
+        unlike=tuple(names[number] for number in found.outliers),
+        scores=tuple(np.delete(found.scores, found.outliers).tolist()),
+    )
+    return _Category(info, features.view, field, found.normal_range, len(features))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.ndimage import find_objects, label, maximum, sum_labels
 
 from fmcore.data.picture import Picture
-from fmcore.detector.regions import Region, find_regions, mark
 from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, image_score, mismatch_steps
 
 if TYPE_CHECKING:
@@ -28,19 +28,36 @@ class Verdict:
     note: str
 
 
+class Region(NamedTuple):
+    """``box`` is left, top, width, height; ``area`` a number of pixels; ``peak`` the map's largest value in it."""
+
+    box: tuple[int, int, int, int]
+    area: int
+    peak: float
+
+
 @dataclass(frozen=True)
 class Result(Verdict):
     """A verdict whose ``heatmap`` has the picture's own size ``(H, W)``."""
 
     @property
     def mask(self) -> np.ndarray | None:
-        """``(H, W)`` bool, what is marked (`fmcore.detector.regions.mark`); None without a threshold."""
-        return None if self.threshold is None else mark(self.heatmap, self.threshold)
+        """``(H, W)`` bool, None without a threshold: where the map exceeds half of it. The score adds the mean of the
+        top to the maximum, so a place above that alone would make the picture anomalous."""
+        return None if self.threshold is None else self.heatmap > self.threshold / 2
 
     @property
     def regions(self) -> list[Region]:
-        """Connected marked regions, the highest peak first; none without a threshold."""
-        return [] if self.threshold is None else find_regions(self.heatmap, self.threshold)
+        """Connected regions of the mask, diagonal neighbours joined, the highest peak first."""
+        if self.threshold is None:
+            return []
+        labels, count = label(self.mask, structure=np.ones((3, 3)))
+        numbers, found = np.arange(1, count + 1), []
+        areas, peaks = sum_labels(labels > 0, labels, numbers), maximum(self.heatmap, labels, numbers)
+        for (rows, columns), area, peak in zip(find_objects(labels), areas, peaks, strict=True):
+            box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+            found.append(Region(box, int(area), float(peak)))
+        return sorted(found, key=lambda region: -region.peak)
 
 
 def score_steps(
@@ -56,29 +73,39 @@ def judge(
     paths: PathSettings | None = None,
     heat: HeatSettings | None = None,
     category: str | None = None,
+    threshold: float | None = None,
 ) -> Verdict:
-    """Heat map and score of a finished mismatch, against the category's threshold.
-
-    A threshold holds only for the settings it was measured with; with any other there is no verdict.
-    """
-    paths, heat = paths or model.info.paths, heat or model.info.heat
-    heatmap = mismatch.heatmap(heat)
-    score = image_score(heatmap)
-    threshold = model.threshold(category)
+    """Heat map and score of a finished mismatch, against ``threshold`` or the category's own, which holds only for the
+    settings it was measured with: with any other there is no verdict."""
+    heatmap, note = mismatch.heatmap(heat or model.info.heat), ""
     if threshold is None:
-        return Verdict(heatmap, score, None, None, model.note(category) or "No threshold is stored.")
-    if paths != model.info.paths or heat != model.info.heat:
-        return Verdict(heatmap, score, None, None, "No verdict: the threshold was measured with other settings.")
-    return Verdict(heatmap, score, threshold.value, score > threshold.value, "")
+        own = model.threshold(category)
+        if own is None:
+            note = model.note(category) or "No threshold is stored."
+        elif not model.is_own(paths, heat):
+            note = "No verdict: the threshold was measured with other settings."
+        else:
+            threshold = own.value
+    score = image_score(heatmap)
+    return Verdict(heatmap, score, threshold, None if threshold is None else score > threshold, note)
 
 
-def score(model: Model, picture: Any, category: str | None = None) -> Result:
-    """One picture (a path, a PIL image, an array: `Picture.of`) with the model's own settings.
+def score(
+    model: Model,
+    picture: Any,
+    category: str | None = None,
+    *,
+    paths: PathSettings | None = None,
+    heat: HeatSettings | None = None,
+    threshold: float | None = None,
+) -> Result:
+    """One picture (a path, a PIL image, an array: `Picture.of`), by default with the model's own settings.
 
     Raises:
         ImageError: if it cannot be used. SettingsError: for an unknown category.
     """
     picture = Picture.of(picture)
-    verdict = judge(model, Mismatch.collect(score_steps(model, picture, category=category)), category=category)
-    heatmap = model.view(category).enlarge(verdict.heatmap, *picture.size_in_file)
-    return Result(heatmap, verdict.score, verdict.threshold, verdict.anomalous, verdict.note)
+    mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
+    found = judge(model, mismatch, paths, heat, category, threshold)
+    heatmap = model.view(category).enlarge(found.heatmap, *picture.size_in_file)
+    return Result(heatmap, found.score, found.threshold, found.anomalous, found.note)

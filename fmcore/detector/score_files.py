@@ -16,15 +16,16 @@ from PIL import Image
 from fmcore.data.folders import list_images
 from fmcore.data.heatmap_file import HeatmapWriter, is_heatmap
 from fmcore.data.picture import read_picture
+from fmcore.detector.calibration import check_value
+from fmcore.detector.features import readable
 from fmcore.detector.model import Model
-from fmcore.detector.regions import find_regions, mark
-from fmcore.detector.score import judge, score_steps
-from fmcore.detector.thresholds import check_value, judged_at
+from fmcore.detector.score import score
 from fmcore.errors import DataError, ImageError, SettingsError
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
+from fmcore.mismatch import HeatSettings, PathSettings
 
 TABLE, REGIONS = "scores.csv", "regions.jsonl"
 EXTRAS = ("mask", "raw", "regions")
+_SAID = {True: "anomalous", False: "normal", None: ""}
 
 
 class ScoreRecord(NamedTuple):
@@ -61,15 +62,13 @@ def score_files(
         SettingsError: for extras that need a threshold where none applies. OSError: if the table cannot be written. A
             file that cannot be read, or whose results cannot be written, is an error in the table.
     """
-    paths, heat, view = paths or model.info.paths, heat or model.info.heat, model.view(category)
-    applies = model.threshold(category) and (paths, heat) == (model.info.paths, model.info.heat)
     if threshold is not None:
         check_value(threshold)
-    elif {"mask", "regions"} & set(extras) and not applies:
+    elif {"mask", "regions"} & set(extras) and not (model.threshold(category) and model.is_own(paths, heat)):
         raise SettingsError("Masks and regions need a threshold, and none holds for these settings: add --threshold.")
     out.mkdir(parents=True, exist_ok=True)
     normal, failed, said = model.normal_ranges.get(model.category(category)), 0, {""}
-    writer = HeatmapWriter(out, normal.scale(heat.exponent) if normal else None)
+    writer = HeatmapWriter(out, normal.scale((heat or model.info.heat).exponent) if normal else None)
     columns = ["file", "score", "threshold", "verdict", "error"]
     columns += ["heatmap", *(name for name in EXTRAS if name in extras)] if extras else []
     text = {"mode": "w", "encoding": "utf-8", "newline": ""}
@@ -82,28 +81,23 @@ def score_files(
         for done, (path, name) in enumerate(files, start=1):
             row, note = {"file": readable(path)}, ""
             try:
-                picture = read_picture(path)
-                mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
-                verdict = judge(model, mismatch, paths, heat, category)
-                if threshold is not None:
-                    verdict = judged_at(verdict, threshold)
+                found = score(model, read_picture(path), category, paths=paths, heat=heat, threshold=threshold)
                 # repr keeps every bit, so that a score can be compared exactly.
-                row |= {"score": repr(verdict.score), "verdict": _SAID[verdict.anomalous]}
-                row["threshold"] = "" if verdict.threshold is None else repr(verdict.threshold)
-                note = "" if verdict.note in said else verdict.note
+                row |= {"score": repr(found.score), "verdict": _SAID[found.anomalous]}
+                row["threshold"] = "" if found.threshold is None else repr(found.threshold)
+                note = "" if found.note in said else found.note
                 said.add(note)
-                height, width = picture.size_in_file
-                written = {"heatmap": writer.write(name, verdict.heatmap, height=height, width=width)}
-                whole = view.enlarge(verdict.heatmap, height, width) if extras else None
+                height, width = found.heatmap.shape
+                written = {"heatmap": writer.write(name, found.heatmap, height=height, width=width)}
                 if "mask" in extras:
                     written["mask"] = out / f"{name}_mask.png"
-                    Image.fromarray(mark(whole, verdict.threshold)).save(written["mask"])
+                    Image.fromarray(found.mask).save(written["mask"])
                 if "raw" in extras:
                     written["raw"] = out / f"{name}_map.npy"
-                    np.save(written["raw"], whole)
+                    np.save(written["raw"], found.heatmap)
                 if "regions" in extras:
                     written["regions"] = out / REGIONS
-                    for region in find_regions(whole, verdict.threshold):
+                    for region in found.regions:
                         lines.write(json.dumps({"file": row["file"], **region._asdict()}) + "\n")
                     lines.flush()
                 row |= {column: readable(made.relative_to(out).as_posix()) for column, made in written.items()}
@@ -117,22 +111,11 @@ def score_files(
             yield ScoreRecord(done, len(files), failed, row.get("error", note), writer.legend)
 
 
-def readable(text: object) -> str:
-    """As text that can be written as UTF-8, whatever bytes a file name in it is made of; others show as ``\\xe9``."""
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-_SAID = {True: "anomalous", False: "normal", None: ""}
-
-
 def name_files(given: Sequence[Path]) -> tuple[list[tuple[Path, str]], int]:
     """Images among files and folders with the name of each for its results: its path below the folder that was given,
     made unique. What an earlier run wrote inside a folder is left out; the second value counts those heat maps.
-
-    Raises:
-        DataError: for a path that does not exist, or a folder without images.
-    """
-    found: list[tuple[Path, Path]] = []
+    Raises `DataError` for a path that does not exist, or a folder without images."""
+    found: list[tuple[Path, str]] = []
     left_out = 0
     for path in given:
         if path.is_dir():
@@ -140,16 +123,16 @@ def name_files(given: Sequence[Path]) -> tuple[list[tuple[Path, str]], int]:
             maps = {image for image in every if is_heatmap(image)}
             own = maps | {m.with_name(m.name.removesuffix("_heat.png") + "_mask.png") for m in maps}
             left_out += len(maps)
-            inside = [(image, image.relative_to(path).with_suffix("")) for image in every if image not in own]
+            inside = [(image, str(image.relative_to(path).with_suffix(""))) for image in every if image not in own]
             if not inside:
                 raise DataError(f"There is no image in '{path}': check the path.")
             found += inside
         elif path.exists():
-            found.append((path, Path(path.stem)))
+            found.append((path, path.stem))
         else:
             raise DataError(f"There is no file or folder '{path}': check the path.")
     names: dict[str, Path] = {}
     for path, name in found:
-        free = (str(name) if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+        free = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
         names[next(candidate for candidate in free if candidate not in names)] = path
     return [(path, name) for name, path in names.items()], left_out

@@ -9,7 +9,7 @@ from pydantic import Field
 from fmcore.errors import SettingsError
 from fmcore.fields import FIELDS
 from fmcore.fields.field import Field as FieldPart
-from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.mismatch import HeatSettings, PathSettings, has_exact_mean
 from fmcore.registry import options_of
 from fmcore.settings import Settings
 from fmcore.training import TrainSettings
@@ -21,8 +21,8 @@ PATHS = 4  # K of fields without an exact mean
 
 
 class FitSettings(Settings):
-    """A fit. The groups ``view``, ``options``, ``paths`` and ``heat`` hold only what was given: everything else has its
-    default where it is used."""
+    """A fit. ``view``, ``options``, ``paths`` and ``heat`` hold only what was given: all else has its default where it
+    is used."""
 
     field: str = Field("gaussian", description="gaussian: closed form, seconds; unet: learned on top, minutes")
     encoder: str = Field(DEFAULT, description=f"pretrained encoder ({DEFAULT}, a Hub id or a folder); none: pixels")
@@ -45,30 +45,28 @@ class FitSettings(Settings):
         return FIELDS[self.view_class.closed_form if self.field == "gaussian" else self.field]
 
     def view_options(self) -> dict[str, Any]:
-        """Options for `View.fit`, checked. Raises `SettingsError`."""
-        given = {k: v for k, v in self.view.items() if k != "kind"}
-        kind = options_of(self.view_class)
-        if "encoder" in kind.model_fields:
-            given = {"encoder": self.encoder} | given
-        return dict(kind.parse(**given))
+        """For `View.fit`. Raises `SettingsError`."""
+        kind, given = options_of(self.view_class), {k: v for k, v in self.view.items() if k != "kind"}
+        return dict(kind.parse(**({"encoder": self.encoder} if "encoder" in kind.model_fields else {}) | given))
 
     def field_options(self) -> dict[str, Any]:
-        """Options for `Field.fit`, checked. Raises `SettingsError`."""
+        """For `Field.fit`. Raises `SettingsError`."""
         return dict(options_of(self.field_class).parse(**self.options))
 
-    def path_settings(self, exact: bool) -> PathSettings:
-        """Those of the model; ``exact``: whether its field has an exact mean over noise."""
-        return PathSettings.parse(**{"paths": self.view_class.paths if exact else PATHS} | self.paths)
+    def path_settings(self) -> PathSettings:
+        """Those of the model. Raises `SettingsError`."""
+        exact = has_exact_mean(self.field_class)
+        paths = PathSettings.parse(**{"paths": self.view_class.paths if exact else PATHS} | self.paths)
+        if paths.paths == 0 and not exact:
+            raise SettingsError(f"Setting 'paths' = 0 is not usable: the field '{self.field}' has no exact mean.")
+        return paths
 
-    def heat_settings(self, view: View, paths: PathSettings) -> HeatSettings:
+    def heat_settings(self, view: View) -> HeatSettings:
         """Those of the model; with an exact mean the aggregator has nothing left to choose."""
-        own = {"smoothing": view.smoothing} | ({"aggregator": "mean"} if paths.paths == 0 else {})
-        return HeatSettings.parse(**own | self.heat)
+        exact = {"aggregator": "mean"} if self.path_settings().paths == 0 else {}
+        return HeatSettings.parse(**{"smoothing": view.smoothing} | exact | self.heat)
 
     def checked(self) -> FitSettings:
-        """Itself, after every group was checked: before work starts, not in the middle. Raises `SettingsError`."""
-        self.view_options(), self.field_options()
-        HeatSettings.parse(**self.heat)
-        if self.path_settings(exact=True).paths == 0 and self.field_class.trained and "paths" in self.paths:
-            raise SettingsError(f"Setting 'paths' = 0 is not usable: a {self.field} has no exact mean over noise.")
+        """Itself, after every group was checked: before the work, not in the middle. Raises `SettingsError`."""
+        self.view_options(), self.field_options(), self.path_settings(), HeatSettings.parse(**self.heat)
         return self

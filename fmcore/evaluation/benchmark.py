@@ -23,9 +23,7 @@ from pydantic import Field
 from fmcore.data.folders import TestItem, find_good_images, find_test_sets
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
-from fmcore.detector.loading import load_model
-from fmcore.detector.model import Model
-from fmcore.detector.saving import FILE, current_versions, save_model
+from fmcore.detector.model import FILE, Model, current_versions, load_model, save_model
 from fmcore.detector.settings import PIXELS, FitSettings
 from fmcore.errors import DataError, ModelError
 from fmcore.evaluation import baselines

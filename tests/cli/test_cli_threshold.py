@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 from conftest import assert_one_sentence, blob_pictures, last_model, write_blobs, write_category
 from PIL import Image
 
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import load_model, save_model
 
 
 def info_of(folder):
@@ -66,6 +66,13 @@ def test_other_good_images_give_a_threshold_and_outliers_do_not_count(call, mode
     assert len(info_of(model_folder).scores) == 12  # those of the fit, from which a rate can be set again
 
 
+def test_a_folder_whose_name_is_not_utf8_leaves_a_model_that_can_be_read(call, model_folder, tmp_path):
+    folder = tmp_path / os.fsdecode(b"g\xe9ood")
+    write_blobs(folder, range(700, 712))
+    assert call("threshold", model_folder, "--from", folder)[0] == 0
+    assert "g\\xe9ood" in info_of(model_folder).threshold.origin
+
+
 def test_without_a_rate_other_images_keep_that_of_the_model(call, model_folder, tmp_path):
     write_blobs(tmp_path / "fresh", range(700, 712))
     assert call("threshold", model_folder, "--from", tmp_path / "fresh")[0] == 0
@@ -98,6 +105,7 @@ def test_a_model_without_held_out_scores_says_what_to_do(call, model_folder):
     code, _, err = call("threshold", model_folder, "--false-alarm-rate", 0.3)
     assert code == 2
     assert_one_sentence(err, "--from", "fit it again")
+    assert call("threshold", model_folder, "--value", "nan")[0] == 2
     code, out, _ = call("threshold", model_folder, "--value", 3)
     assert code == 0 and out == "blob: threshold 3, set by hand.\n"
 

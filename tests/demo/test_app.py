@@ -26,8 +26,7 @@ from demo.common import features, messages
 from demo.inspect import fitting
 from fmcore.data.picture import read_picture
 from fmcore.detector.fit import fit
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import load_model, save_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.detector.score import score as score_picture
 from fmcore.mismatch import HeatSettings, Mismatch, image_score

@@ -20,8 +20,7 @@ from test_app import running_app
 
 from fmcore.data.picture import read_picture
 from fmcore.data.rendered import RenderSettings, render, write_dataset
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import load_model, save_model
 from fmcore.detector.score import score as score_picture
 
 BOTTLE = DATASETS / "mvtec" / "bottle" / "test" / "broken_large" / "000.png"

@@ -21,7 +21,7 @@ from demo.decomposition.view import LAWS, ZERO
 from fmcore.data.picture import read_picture
 from fmcore.decomposition.laws import decompose_law, empirical_law, noisy_image_law
 from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms
-from fmcore.detector.saving import save_model
+from fmcore.detector.model import save_model
 from fmcore.errors import FlowMismatchingError
 
 CHOICES = {"law": "noisy", "noise": 0.1, "ends": "picture", "samples": 4, "times": 3, "seed": 0}

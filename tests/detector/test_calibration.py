@@ -44,6 +44,10 @@ def test_too_few_images_give_no_threshold_and_say_how_many_it_takes(count, rate,
     assert conformal_threshold(np.arange(float(needed)), rate)[0] is not None
 
 
+def test_a_small_rate_is_not_rounded_away():
+    assert "rate of 0.5%; it takes 199." in conformal_threshold(np.arange(50.0), 0.005)[1]
+
+
 @pytest.mark.parametrize(("count", "rate"), [(19, 0.05), (30, 0.1), (50, 0.1)])
 def test_simulated_false_alarm_rate_is_at_most_the_promised_one(count, rate):
     runs = 8000

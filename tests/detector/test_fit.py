@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from conftest import PIXELS, SIZE, assert_one_sentence, blob_pictures, draw_blob
 from safetensors.torch import load_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector import fit_closed_form, fitting
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
 from fmcore.detector.settings import FitSettings
@@ -19,6 +19,7 @@ from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluation.metrics import auroc
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.place_gaussian import PlaceGaussianField
+from fmcore.mismatch import mismatch_steps
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import FILE
 
@@ -73,10 +74,12 @@ def test_a_closed_form_is_fitted_to_all_pictures_and_the_threshold_to_unseen_one
 
 def test_every_picture_of_a_closed_form_is_held_out_once(monkeypatch):
     scored = []
-    original = fitting.reduced
-    monkeypatch.setattr(
-        fit_closed_form, "reduced", lambda f, y, *more: scored.append(float(y.sum())) or original(f, y, *more)
-    )
+
+    def watched(field, tensor, paths):
+        scored.append(float(tensor.sum()))
+        return mismatch_steps(field, tensor, paths)
+
+    monkeypatch.setattr("fmcore.detector.fit.mismatch_steps", watched)
     model = last_model({"a": BLOBS})
     assert sorted(scored) == sorted(float(model.view()(Picture.of(p)).sum()) for p in BLOBS)
 
@@ -123,6 +126,12 @@ def test_a_model_holds_the_average_of_the_weights(tmp_path):
     assert len(average) == 1 and torch.equal(network.core.head.weight, *average.values())
 
 
+def test_one_seed_governs_a_fit_and_its_training():
+    plans = [TrainSettings(steps=4, batch=2, seed=seed) for seed in (0, 5)]
+    first, second = (run({"a": BLOBS}, seed=5, training=plan)[-1].model for plan in plans)
+    assert_same_model(first, second)
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path):
     run({"a": BLOBS}, tmp_path, stop=lambda r: r.stage == "training")
     for pictures, changes in (
@@ -150,6 +159,12 @@ def test_the_smallest_sets_can_be_fitted(options, count):
     assert model.score(BLOBS[9]).score > 0
 
 
+def test_no_category_is_one_sentence():
+    with pytest.raises(DataError) as caught:
+        run({})
+    assert_one_sentence(caught.value, "no category")
+
+
 def test_unreadable_files_are_told_and_left_out(tmp_path):
     paths = write_blobs(tmp_path, range(8))
     paths[3].write_bytes(b"no image")
@@ -160,15 +175,29 @@ def test_unreadable_files_are_told_and_left_out(tmp_path):
     assert records[-1].model.info.training["images"] == {"a": 7}
 
 
-def test_a_set_too_large_for_memory_is_streamed(monkeypatch):
-    """Some pictures are set aside at random, the field sees the others once, and nothing else is kept."""
-    pictures = blob_pictures(range(40))
+def test_a_set_too_large_for_memory_is_split(monkeypatch, tmp_path):
+    """Some pictures are set aside at random, the field sees the others, and only some of all are kept."""
+    paths = write_blobs(tmp_path, range(40))
+    for path in paths[::13]:
+        path.write_bytes(b"no image")
+    seen, original = [], PlaceGaussianField.fit.__func__
+
+    def watched(cls, tensors, **options):
+        return original(cls, [seen.append(tensor) or tensor for tensor in tensors], **options)
+
+    monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(watched))
     monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
-    records = list(fit({"a": pictures}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
+    records = list(fit({"a": paths}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
     model = records[-1].model
-    assert model.threshold().held_out == 10 and model.info.training["images"] == {"a": 40}
-    assert isinstance(model.fields["a"], PlaceGaussianField)
-    assert sum(r.stage == "reading" and not r.note for r in records) == 40
+    assert model.info.training["images"] == {"a": 36} and model.threshold().held_out == 10 and len(seen) == 26
+    told = [line for r in records for line in r.note.splitlines()]
+    assert [line.split("'")[:2] for line in told] == [["Skipped: ", path.name] for path in paths[::13]]
+
+
+def test_names_that_are_not_utf8_are_no_obstacle_to_a_training(tmp_path):
+    paths = write_blobs(tmp_path, range(5))
+    paths[0] = paths[0].rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert run({"a": paths}, tmp_path / "out", steps=1)[-1].model is not None
 
 
 def _with_small_memory(original):

@@ -14,8 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector.loading import load_model, read_info
-from fmcore.detector.saving import FILE, current_versions, save_model
+from fmcore.detector.model import FILE, current_versions, load_model, read_info, save_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import ModelError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
@@ -223,7 +222,7 @@ def test_an_interrupted_save_leaves_no_model(tmp_path, gaussian_model, monkeypat
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("fmcore.detector.saving.save_atomically", fail)
+    monkeypatch.setattr("fmcore.detector.model.save_atomically", fail)
     with pytest.raises(OSError):
         save_model(tmp_path, gaussian_model)
     with pytest.raises(ModelError, match="no finished model"):

@@ -9,7 +9,7 @@ import pytest
 from conftest import assert_one_sentence, dataset, write_category
 
 from fmcore.data.picture import read_picture
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluation.benchmark import METHODS, QUICK, BenchmarkSettings, benchmark, find_categories

@@ -6,7 +6,7 @@ from conftest import assert_one_sentence, write_blobs, write_category
 
 from common import progress
 from common.category import fit_settings, fitted, good_files, held_out_files, split_by_kind, tensors
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 from fmcore.errors import DataError, SettingsError
 from fmcore.views import PixelView
 

@@ -24,7 +24,7 @@ from test_loop import IMAGES, LABELS, new_network, settings_of
 
 from fmcore.data.folders import find_good_images
 from fmcore.detector.fit import fit
-from fmcore.detector.loading import load_model
+from fmcore.detector.model import load_model
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import FlowMismatchingError, SettingsError, TrainingError
 from fmcore.training import TrainSettings

@@ -19,14 +19,14 @@ _FOLDERS = 64  # seeds of different settings.seed are this many folders apart
 
 
 class RenderSettings(Settings):
-    """What to render: the categories, how many images of each kind, their side in pixels and the base seed."""
+    """What to render."""
 
-    categories: tuple[str, ...] = CATEGORIES
-    train: int = Field(300, ge=0, le=_IMAGES_PER_FOLDER)
-    test_good: int = Field(30, ge=0, le=_IMAGES_PER_FOLDER)
-    test_per_defect: int = Field(12, ge=0, le=_IMAGES_PER_FOLDER)
-    size: int = Field(128, ge=32, le=512)
-    seed: int = Field(0, ge=0)
+    categories: tuple[str, ...] = Field(CATEGORIES, description="names with commas")
+    train: int = Field(300, ge=0, le=_IMAGES_PER_FOLDER, description="good images to train on, per category")
+    test_good: int = Field(30, ge=0, le=_IMAGES_PER_FOLDER, description="good images to test on, per category")
+    test_per_defect: int = Field(12, ge=0, le=_IMAGES_PER_FOLDER, description="images of each kind of defect")
+    size: int = Field(128, ge=32, le=512, description="pixels per side")
+    seed: int = Field(0, ge=0, description="no two seeds have an image in common")
 
 
 class RenderRecord(NamedTuple):

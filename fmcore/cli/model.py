@@ -1,4 +1,4 @@
-"""``score``: heat maps and a table of scores; ``threshold``: the threshold of a model, or another one."""
+"""What uses a model: ``score``, ``threshold``, ``evaluate``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from typing import Annotated
 import typer
 
 from fmcore.cli.console import notes, watch
-from fmcore.cli.options import OF_MODEL, Category, Device, Given, check_device, check_writable, with_settings
-from fmcore.detector.loading import load_model
-from fmcore.detector.saving import FILE
+from fmcore.cli.options import (
+    Category,
+    Device,
+    Given,
+    JsonFile,
+    check_device,
+    check_writable,
+    with_settings,
+    write_json,
+)
+from fmcore.detector.calibration import describe, of_folder, of_rate, of_value
+from fmcore.detector.model import FILE, load_model, save_info
 from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
-from fmcore.detector.thresholds import describe, of_folder, of_rate, of_value, store
 from fmcore.errors import SettingsError
+from fmcore.evaluation import evaluate as evaluation
+from fmcore.evaluation.metrics import TITLES
 from fmcore.mismatch import HeatSettings, PathSettings
+
+OF_MODEL = {"PathSettings": "the model's", "HeatSettings": "the model's"}  # defaults
 
 
 @with_settings(paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)
@@ -65,7 +77,6 @@ def score(
     raise typer.Exit(1 if done.failed else 0)
 
 
-@with_settings()
 def threshold(
     model: Annotated[Path, typer.Argument(help="Model folder; its model.json is changed.")],
     false_alarm_rate: Annotated[float | None, typer.Option(help="Share of new good images above it.")] = None,
@@ -91,10 +102,54 @@ def threshold(
             elif good is None:
                 chosen[name] = of_rate(info, false_alarm_rate)
             else:
-                records = list(watch(of_folder(loaded, name, good, false_alarm_rate), "scoring"))
-                skipped |= any(record.note.startswith("Skipped") for record in records)
-                chosen[name] = records[-1].info
-        store(model, loaded, chosen)
+                for record in watch(of_folder(loaded, name, good, false_alarm_rate), "scoring"):
+                    skipped |= record.note.startswith("Skipped")
+                chosen[name] = record.info
+        save_info(model, loaded.info.model_copy(update={"categories": loaded.info.categories | chosen}))
     for name, info in chosen.items():
         print(f"{name}: {describe(info)}")
     raise typer.Exit(1 if skipped else 0)
+
+
+@with_settings(options=evaluation.EvaluateSettings, paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    data: Annotated[Path, typer.Argument(help="MVTec layout or VisA; one category or all.")],
+    options: Given,
+    paths: Given,
+    heat: Given,
+    json_file: JsonFile = None,
+    category: Category = None,
+    device: Device = "auto",
+) -> None:
+    """Every figure of a model on a test set, with 95 % intervals over images.
+
+    Example: python -m fmcore evaluate models/parts parts --json out/parts.json
+    """
+    loaded = load_model(model, check_device(device))
+    paths, heat = loaded.info.paths.replace(**paths), loaded.info.heat.replace(**heat)
+    settings = evaluation.EvaluateSettings.parse(**options, paths=paths, heat=heat)
+    sets, results = evaluation.test_categories(data, loaded, category), {}
+    check_writable(json_file)
+    for name, items in sets.items():
+        *_, record = watch(evaluation.evaluate(loaded, items, settings.replace(category=name)), name)
+        results[name] = record.result
+        _print(record.result)
+    result = next(iter(results.values())) if len(results) == 1 else evaluation.mean_of(results)
+    if len(results) > 1:
+        _print(result)
+    write_json(json_file, result)
+    raise typer.Exit(1 if any(r["unreadable"] for r in results.values()) else 0)
+
+
+def _print(result: dict) -> None:
+    shown = {name: "n/a" if result[name] is None else f"{result[name]:.4f}" for name in TITLES}
+    print(
+        f"{result['category']}: image AUROC {shown['image_auroc']}, pixel AUROC {shown['pixel_auroc']} "
+        f"({result['n_good']} good, {result['n_defective']} defective, {result['seconds_per_image']:.3f} s per image)"
+    )
+    for name, title in TITLES.items():
+        interval = result["intervals"].get(name)
+        print(f"  {title:<14}{shown[name]}" + ("" if interval is None else "   {:.4f} to {:.4f}".format(*interval)))
+    for item in result.get("unreadable", ()):
+        notes.print(f"Left out: {item['reason']}")

@@ -70,7 +70,7 @@ def fit(
     """Fit a view and a field to the good pictures of each category, and calibrate on held-out ones.
 
     A closed form sees all pictures and is calibrated by cross-fitting: each picture is scored by a field that has not
-    seen it. Where they are more than memory should hold (about 1,000), and for a trained field, some are set aside.
+    seen it, at most `MOST_SCORED`. For a trained field some are set aside.
 
     Args:
         pictures: by category, paths or what `Picture.of` takes, at least three readable ones each.
@@ -115,13 +115,8 @@ def _closed_form(name: str, sources: Sequence[Any], settings: FitSettings, devic
     def fit_to(numbers: Iterable[int]) -> Field:
         return cls.fit(Subset(features, sorted(numbers)), **options).to(device)
 
-    if len(features) <= features.most_kept:
-        field, held, scored = fit_to(order), order[:MOST_SCORED], _cross_fitted(order, fit_to)
-    else:
-        held = order[: min(MOST_SCORED, features.most_kept)]
-        field = fit_to(order[len(held) :])
-        scored = ((number, field) for number in held)
-    return (yield from _calibrated(scored, len(held), features, field, settings))
+    field, held = fit_to(order), order[:MOST_SCORED]
+    return (yield from _calibrated(_cross_fitted(order, fit_to), len(held), features, field, settings))
 
 
 def _cross_fitted(order: list[int], fit_to: Callable[[Iterable[int]], Field]) -> Iterator[tuple[int, Field]]:
@@ -209,7 +204,7 @@ def _calibrated(
     paths, heat = fit.path_settings(), fit.heat_settings(features.view)
     mismatches, names = [], []
     for number, judge in scored:
-        full = Mismatch.collect(mismatch_steps(judge, features[number], paths))
+        full = Mismatch.collect(mismatch_steps(judge, features[number].to(features.view.device), paths))
         # Aggregated already, as one path, which every aggregator leaves as it is: all that calibration needs.
         mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None]))
         names.append(features.name(number))

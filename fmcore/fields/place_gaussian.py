@@ -30,7 +30,7 @@ from fmcore.fields.field import FIELDS, Field
 from fmcore.path import expand_time
 
 FLOOR = 0.01  # variance, in units of the noise's
-PRIOR = 10  # images that the covariance of all places counts for
+PRIOR = 2  # images that the covariance of all places counts for
 BATCH = 16  # images per update of the moments
 CHUNK = 128  # places whose eigenvectors are computed together
 

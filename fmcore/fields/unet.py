@@ -119,6 +119,7 @@ class VelocityUNet(Field):
         """Set ``level`` by the start's squared error on images ``(C, H, W)`` that it was not fitted to."""
         t, start = (torch.arange(BINS).to(self.level) + 0.5) / BINS, self.starts[category]
         x0 = draw_noise(BINS, self.shape, seed=0).to(t.device)
+        images = (image.to(t.device) for image in images)
         errors = [(start(interpolate(x0, y, t), t) - (y - x0)).square().mean((1, 2, 3)) for y in images]
         self.level[category] = torch.stack(errors).mean(0) / start.residual_variance(t)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from conftest import PIXELS, SIZE, assert_one_sentence, blob_pictures, draw_blob
 from safetensors.torch import load_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError, ModelError, SettingsError
@@ -175,37 +175,38 @@ def test_unreadable_files_are_told_and_left_out(tmp_path):
     assert records[-1].model.info.training["images"] == {"a": 7}
 
 
-def test_a_set_too_large_for_memory_is_split(monkeypatch, tmp_path):
-    """Some pictures are set aside at random, the field sees the others, and only some of all are kept."""
+def test_pictures_wait_in_a_file_and_are_held_out_once_each(monkeypatch, tmp_path):
+    """Each is scored by a field that has not seen it; those that cannot be read leave no gap."""
     paths = write_blobs(tmp_path, range(40))
     for path in paths[::13]:
         path.write_bytes(b"no image")
-    seen, original = [], PlaceGaussianField.fit.__func__
+    fits, original = [], PlaceGaussianField.fit.__func__
 
     def watched(cls, tensors, **options):
-        return original(cls, [seen.append(tensor) or tensor for tensor in tensors], **options)
+        fits.append([tensor.sum().item() for tensor in tensors])
+        return original(cls, tensors, **options)
 
     monkeypatch.setattr(PlaceGaussianField, "fit", classmethod(watched))
-    monkeypatch.setattr(Features, "__init__", _with_small_memory(Features.__init__))
-    records = list(fit({"a": paths}, FitSettings.parse(**{**PIXELS, **ENCODER, "false_alarm_rate": 0.2})))
-    model = records[-1].model
-    assert model.info.training["images"] == {"a": 36} and model.threshold().held_out == 10 and len(seen) == 26
-    told = [line for r in records for line in r.note.splitlines()]
-    assert [line.split("'")[:2] for line in told] == [["Skipped: ", path.name] for path in paths[::13]]
+    model = last_model({"a": paths}, **ENCODER)
+    every, *folds = fits
+    view = model.view("a")
+    assert every == [view(Picture.of(path)).sum().item() for path in paths if path not in paths[::13]]
+    missing = [value for fold in folds for value in set(every) - set(fold)]
+    assert sorted(missing) == sorted(every)
+    assert model.threshold().held_out + len(model.info.categories["a"].unlike) == 36
+
+
+def test_a_full_disk_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: open("/dev/full", "wb", buffering=0))
+    with pytest.raises(DataError) as caught:
+        run({"a": BLOBS})
+    assert_one_sentence(caught.value, "no room for", "No space left", "TMPDIR")
 
 
 def test_names_that_are_not_utf8_are_no_obstacle_to_a_training(tmp_path):
     paths = write_blobs(tmp_path, range(5))
     paths[0] = paths[0].rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
     assert run({"a": paths}, tmp_path / "out", steps=1)[-1].model is not None
-
-
-def _with_small_memory(original):
-    def init(self, *arguments):
-        original(self, *arguments)
-        self.most_kept = 10
-
-    return init
 
 
 def test_one_odd_picture_among_the_good_ones_is_named(tmp_path):

@@ -21,8 +21,7 @@ from fmcore.data.folders import TestItem
 from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.errors import DataError, ImageError, SettingsError
 from fmcore.fields.field import VelocityField
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score
-from fmcore.mismatch.gap import gap
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, gap, image_score
 from fmcore.path import draw_noise, interior_times
 
 CHUNK = 16  # paths per call of the fields

@@ -22,8 +22,7 @@ from fmcore.errors import DataError
 from fmcore.fields.field import VelocityField
 from fmcore.fields.mixture import MixtureField
 from fmcore.fields.plane import PlaneMixture
-from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings
-from fmcore.mismatch.gap import gap
+from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, gap
 from fmcore.path import draw_noise, interior_times
 from fmcore.settings import Settings
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields.exact import ExactField
 from fmcore.fields.field import VelocityField
-from fmcore.mismatch.gap import gap
+from fmcore.mismatch import gap
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings
 

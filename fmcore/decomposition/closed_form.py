@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import SettingsError
-from fmcore.fields.exact import Covariance, posterior_spread, state_variance
-from fmcore.fields.gaussian import GaussianField
+from fmcore.fields.gaussian import Covariance, GaussianField, posterior_spread, state_variance
 
 
 class GaussianTerms(NamedTuple):

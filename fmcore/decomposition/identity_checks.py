@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fmcore.decomposition.sampled import DecompositionSettings, decompose
 from fmcore.errors import SettingsError
-from fmcore.fields.exact import ExactField
+from fmcore.fields.field import ExactField
 from fmcore.path import interpolate
 
 APART = 2**20  # what the seed of the other draws differs by

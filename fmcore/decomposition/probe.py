@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import posterior_spread, velocity_gain
 from fmcore.fields.field import VelocityField
+from fmcore.fields.gaussian import posterior_spread, velocity_gain
 from fmcore.mismatch import HeatSettings, Mismatch
 from fmcore.path import draw_noise, interior_times
 

@@ -30,8 +30,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import ExactField
-from fmcore.fields.field import VelocityField
+from fmcore.fields.field import ExactField, VelocityField
 from fmcore.mismatch import gap
 from fmcore.path import interior_times, interpolate
 from fmcore.settings import Settings

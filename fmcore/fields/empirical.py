@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import DataError
-from fmcore.fields.exact import ExactField, require_before_data
+from fmcore.fields.field import ExactField, require_before_data
 from fmcore.path import expand_time
 
 
@@ -34,12 +34,12 @@ class EmpiricalField(ExactField):
         self.register_buffer("points", points.float())
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        mean = self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
-        return ((mean - x.flatten(1).double()) / (1 - expand_time(t, mean))).to(x.dtype).view_as(x)
+        mean, state = self._mean(x, t), x.flatten(1).double()
+        return ((mean - state) / (1 - expand_time(t, state))).to(x.dtype).view_as(x)
 
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
         # A convex combination of the set: through the velocity it would be rounded twice near t = 1.
-        return (self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()).to(x.dtype).view_as(x)
+        return self._mean(x, t).to(x.dtype).view_as(x)
 
     def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``log (1/N) sum_i N(x; t y_i, (1 - t)^2 I)``, ``(B,)``."""
@@ -56,6 +56,9 @@ class EmpiricalField(ExactField):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         return self.points[torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)]
+
+    def _mean(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
 
     def _exponents(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``(t <x, y_i> - t^2 ||y_i||^2 / 2) / (1 - t)^2``, those of the posterior without their part in x alone,

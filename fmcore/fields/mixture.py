@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import Covariance, ExactField, posterior_spread, velocity_gain
+from fmcore.fields.field import ExactField
+from fmcore.fields.gaussian import Covariance, posterior_spread, velocity_gain
 from fmcore.path import expand_time
 
 
@@ -72,7 +73,8 @@ class MixtureField(ExactField):
         for index in chosen.unique().tolist():
             mine = (chosen == index).nonzero()[:, 0].to(draws.device)
             covariance = Covariance(self.components[index], self.variances[index], self.rest[index : index + 1])
-            draws[mine] += covariance.draw(len(mine), generator)
+            noise = torch.randn(len(mine), draws.shape[1], generator=generator, dtype=draws.dtype)
+            draws[mine] += covariance.draw(noise.to(draws.device))
         return draws.view(count, *self.means.shape[1:])
 
     @property

@@ -1,7 +1,5 @@
-"""A small velocity network for points, and its training (Eq. 1) as a generator of records.
-
-2,000 steps on points of the plane take seconds on one core, so it can be trained while one watches. It knows nothing of
-the law but its points: it shows how a learned field differs from the exact one."""
+"""A small velocity network for points, trained (Eq. 1) in seconds while one watches: how a learned field, which knows
+nothing of the law but its points, differs from the exact one."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fmcore.errors import DataError, TrainingError
-from fmcore.fields.exact import ExactField
+from fmcore.fields.field import ExactField
 from fmcore.path import expand_time, interpolate
 from fmcore.settings import Settings
 
@@ -43,10 +41,8 @@ class PointTrainRecord(NamedTuple):
 
 
 class PointNetwork(nn.Module):
-    """A velocity field ``v(x, t)`` on points ``(B, dimension)``: a multilayer perceptron of state and time.
-
-    States are taken relative to ``centre`` and ``scale`` (mean and root-mean-square spread of the data), so that the
-    network sees numbers of order one whatever the units. The global random state is not touched."""
+    """Velocity field on points ``(B, dimension)``: a multilayer perceptron of time and of the state relative to
+    ``centre`` and ``scale``, mean and root-mean-square spread of the data. The global random state is not touched."""
 
     def __init__(self, dimension: int, settings: PointTrainSettings, *, centre: Tensor, scale: float):
         super().__init__()
@@ -63,7 +59,6 @@ class PointNetwork(nn.Module):
         del self.layers[-1]
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Velocity ``(B, D)`` at states ``x`` ``(B, D)``; ``t`` a float or ``(B,)``."""
         time = expand_time(t, x).expand(len(x), 1)
         waves = time * math.pi * torch.tensor(WAVES)
         # The state's own mean and spread at t, if the data were a Gaussian: inputs of order one at every t.

@@ -18,42 +18,38 @@ class View(Part, abc.ABC):
     """``view(picture)`` is a float32 tensor ``(C, H, W)``; `fmcore.mismatch` gives maps ``(H, W)`` of that grid.
 
     ``closed_form`` names the field that suits this view without training, and is a network's start; ``paths`` is the
-    number of noise draws that suits that field (`PathSettings.paths`).
-    """
+    number of noise draws that suits that field (`PathSettings.paths`); ``smoothing`` is the blur that suits its maps,
+    sigma in cells. All values of the config are attributes."""
 
     closed_form: str
     paths: int
+    smoothing: float
     channels: int
     height: int
     width: int
 
+    def __init__(self, **config: Any):
+        super().__init__(**config)
+        self.__dict__.update(config)
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+
     @classmethod
     @abc.abstractmethod
     def fit(cls, sample: Sequence[Picture], height: int, width: int, gray: bool, **options: Any) -> Self:
-        """The view of a set of normal images.
-
-        Args:
-            sample: some of them, at least one, for statistics.
-            height, width: median size of all.
-            gray: whether all are gray.
-        """
+        """The view of a set of normal images: ``sample`` is some of them, at least one, for statistics; ``height`` and
+        ``width`` are the median size of all; ``gray``: all are."""
 
     @abc.abstractmethod
     def forward(self, picture: Picture) -> Tensor:
         """``(C, H, W)`` float32, on the view's device. One picture at a time, so that nothing depends on a batch."""
 
-    @property
-    @abc.abstractmethod
-    def smoothing(self) -> float:
-        """Blur that suits maps of this view, sigma in cells."""
-
-    @property
-    @abc.abstractmethod
-    def device(self) -> torch.device: ...
-
     @abc.abstractmethod
     def describe(self) -> str:
         """In a few words what this view sees, for people."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._place.device
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -98,12 +98,7 @@ class EncoderView(View):
 
 
 def _features(
-    encoder: Encoder,
-    picture: Picture,
-    height: int,
-    width: int,
-    grid: tuple[int, int],
-    device: torch.device | str = "cpu",
+    loaded: Encoder, picture: Picture, height: int, width: int, grid: tuple[int, int], device: Any = "cpu"
 ) -> Tensor:
     """Feature maps ``(C, *grid)`` of a picture shown at ``height`` x ``width`` pixels, not standardised."""
     loaded.network.to(device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -52,15 +51,10 @@ class CategoryParts:
 def fit_view(pictures: Mapping[str, Sequence[Any]], settings: FitSettings) -> View:
     """One view for all the pictures given."""
     sources = [source for every in pictures.values() for source in every]
-    sample = sample_of(sources)
-    if all(isinstance(source, str | Path) for source in sources):
-        about = describe_set([Path(source) for source in sources])
-        height, width, gray = about.height, about.width, about.is_gray
-    else:
-        every = sample_of(sources, len(sources))
-        height, width = (int(np.median([getattr(p, side) for p in every])) for side in ("height", "width"))
-        gray = all(p.is_gray for p in every)
-    return settings.view_class.fit(sample, height, width, gray, **settings.view_options())
+    about = describe_set(sources)
+    sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
+    view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
+    return view.at_depth(about.bits)
 
 
 def read(features: Features, name: str, settings: FitSettings) -> Iterator[FitRecord]:

@@ -27,11 +27,29 @@ class View(Part, abc.ABC):
     channels: int
     height: int
     width: int
+    bits: int = 16
 
     def __init__(self, **config: Any):
         super().__init__(**config)
         self.__dict__.update(config)
         self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    def at_depth(self, bits: int) -> Self:
+        """Itself, for a set whose 16-bit pictures hold so many bits, as all that it is given from now on."""
+        self.bits = bits
+        self.config |= {"bits": bits} if bits < 16 else {}
+        return self
+
+    def __call__(self, picture: Picture) -> Tensor:
+        return super().__call__(picture.of_depth(self.bits))
+
+    def remark(self, picture: Picture) -> str:
+        """A sentence where a picture holds larger values than the set that the view is of, which are cut off; or
+        nothing."""
+        if picture.largest < 2**self.bits:
+            return ""
+        held = f"holds values up to {picture.largest}, and the good images of this model at most {2**self.bits - 1}"
+        return f"A picture {held} ({self.bits} bits): what is larger was cut off."
 
     @classmethod
     @abc.abstractmethod
@@ -68,4 +86,10 @@ def sides_of(area: float, height: int, width: int, step: int) -> tuple[int, int]
     return high, wide
 
 
-VIEWS: Registry[type[View]] = Registry("view")
+class _Views(Registry[type[View]]):
+    def build(self, kind: str, config: dict[str, Any]) -> View:
+        view = super().build(kind, {name: value for name, value in config.items() if name != "bits"})
+        return view.at_depth(config.get("bits", 16))
+
+
+VIEWS = _Views("view")

@@ -60,6 +60,8 @@ def _print(result: dict) -> None:
     for name, title in TITLES.items():
         interval = result["intervals"].get(name)
         print(f"  {title:<14}{shown[name]}" + ("" if interval is None else "   {:.4f} to {:.4f}".format(*interval)))
+    for reason in result.get("undefined", ()):
+        notes.print(reason)
     for item in result.get("unreadable", ()):
         notes.print(f"Left out: {item['reason']}")
 

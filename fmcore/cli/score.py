@@ -9,6 +9,7 @@ import typer
 
 from fmcore.cli.console import notes, watch
 from fmcore.cli.options import OF_MODEL, Category, Device, Given, check_device, check_writable, with_settings
+from fmcore.data.layouts import not_read
 from fmcore.detector.loading import load_model
 from fmcore.detector.saving import FILE
 from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
@@ -55,6 +56,8 @@ def score(
     extras = [name for name, asked in zip(EXTRAS, (masks, raw, regions), strict=True) if asked]
     options = {"category": category, "paths": paths, "heat": heat, "threshold": threshold, "extras": extras}
     *_, done = watch(score_files(loaded, files, out, **options), "scoring")
+    if unread := not_read(*(path for path in images if path.is_dir())):
+        notes.print(unread)
     if left_out:
         notes.print(f"Left out {left_out} heat maps of an earlier run.")
     if done.failed == done.total:

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fmcore.data.decoder import KEPT_PIXELS
 from fmcore.data.folders import DataFolder, TestItem, find_good_images, read_folder
 from fmcore.data.mask import read_mask
 from fmcore.data.picture import bits_of, read_picture
 from fmcore.errors import ImageError
 
 # Bytes that `fit` takes at its defaults, as measured: without images, of each image that is kept, of all of these.
-MEMORY, MEMORY_PER_IMAGE, MOST_KEPT = 680_000_000, 700_000, 400_000_000
+MEMORY, MEMORY_PER_IMAGE, MOST_KEPT = 680_000_000, 700_000, 690_000_000
+SAMPLE = 32  # pictures that are in memory at once
 TRAIN = "train/good"  # beside the kinds of test images, which are names of folders
 # As published: Bergmann et al., CVPR 2019, table 1; split 1cls of Zou et al., ECCV 2022.
 _PUBLISHED = {
@@ -135,9 +137,7 @@ def check(data: str | Path) -> Iterator[CheckRecord]:
         report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *_in_both(found, name))]
     if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
-    report.memory = MEMORY + max(
-        (min(len(p) * MEMORY_PER_IMAGE, MOST_KEPT) for p in found.categories.values()), default=0
-    )
+    report.memory = max(_memory(len(found.categories.get(name, ())), p) for name, p in report.categories.items())
     report.missing += absences({name: part.counts for name, part in report.categories.items()})
     yield CheckRecord(done, total, report)
 
@@ -162,6 +162,12 @@ def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport)
         part.masks += 1
     except ImageError as error:
         report.damaged.append(f"{where}: {error}")
+
+
+def _memory(count: int, part: CategoryReport) -> int:
+    """Bytes that `fit` takes at its defaults, about: of what it runs on, of features, and of a sample of pictures."""
+    pixels = max((min(width * height, KEPT_PIXELS) for width, height in part.sizes), default=0)
+    return MEMORY + min(count * MEMORY_PER_IMAGE, MOST_KEPT) + min(count, SAMPLE) * 3 * pixels
 
 
 def _in_both(found: DataFolder, name: str) -> list[str]:

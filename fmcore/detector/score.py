@@ -81,4 +81,5 @@ def score(model: Model, picture: Any, category: str | None = None) -> Result:
     picture = Picture.of(picture)
     verdict = judge(model, Mismatch.collect(score_steps(model, picture, category=category)), category=category)
     heatmap = model.view(category).enlarge(verdict.heatmap, *picture.size_in_file)
-    return Result(heatmap, verdict.score, verdict.threshold, verdict.anomalous, verdict.note)
+    note = verdict.note or model.view(category).remark(picture)
+    return Result(heatmap, verdict.score, verdict.threshold, verdict.anomalous, note)

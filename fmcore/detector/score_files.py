@@ -92,6 +92,7 @@ def score_files(
                 row["threshold"] = "" if verdict.threshold is None else repr(verdict.threshold)
                 note = "" if verdict.note in said else verdict.note
                 said.add(note)
+                note = f"'{path.name}': {remark}" if (remark := view.remark(picture)) else note
                 height, width = picture.size_in_file
                 written = {"heatmap": writer.write(name, verdict.heatmap, height=height, width=width)}
                 whole = view.enlarge(verdict.heatmap, height, width) if extras else None

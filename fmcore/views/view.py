@@ -48,8 +48,8 @@ class View(Part, abc.ABC):
         nothing."""
         if picture.largest < 2**self.bits:
             return ""
-        held = f"holds values up to {picture.largest}, and the good images of this model at most {2**self.bits - 1}"
-        return f"A picture {held} ({self.bits} bits): what is larger was cut off."
+        held = f"values up to {picture.largest}, but the good images of this model need {self.bits} bits"
+        return f"This picture holds {held} (at most {2**self.bits - 1}): what is larger was cut off."
 
     @classmethod
     @abc.abstractmethod
@@ -68,6 +68,11 @@ class View(Part, abc.ABC):
     @property
     def device(self) -> torch.device:
         return self._place.device
+
+    @property
+    def depth(self) -> str:
+        """What to add to `describe` where 16-bit pictures hold fewer bits."""
+        return f", {self.bits}-bit values in 16-bit files" if self.bits < 16 else ""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -41,7 +41,7 @@ def check(
             print(f"{title}: {line}")
         if len(lines) > LISTED:
             print(f"{title}: and {len(lines) - LISTED} more; --json FILE holds them all.")
-    print(f"Fitting takes about {report.memory / 1e9:.1f} GB of memory at the defaults.")
+    print(f"Fitting takes at most about {report.memory / 1e9:.1f} GB of memory at the defaults.")
     if not report.damaged:
         print("Nothing is damaged.")
     if json_file is not None:

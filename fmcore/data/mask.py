@@ -25,9 +25,9 @@ def read_mask(
     A folder is the union of the files in it.
 
     Transparent pixels are not marked. Of the others those are that are brighter than half of the file's full scale
-    (255, or 65535 for 16 bits; the brightest channel of a colour file), and of files of few values also those that are
-    fainter but fill a square of 3 x 3 pixels evenly, as kinds of defect do and soft edges do not. A file whose largest
-    value is at most `MOST_LABELS`, and a palette, hold labels: there every pixel that is not black is marked.
+    (255, or 65535 for 16 bits; the brightest channel of a colour file), and of files of few values also those at a
+    fainter level that fills a square of 3 x 3 pixels evenly, as kinds of defect do and soft edges do not. A file whose
+    largest value is at most `MOST_LABELS`, and a palette, hold labels: all that is not black is marked.
 
     Raises:
         ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if a
@@ -75,10 +75,11 @@ def _read(path: Path) -> np.ndarray:
     if not faint.any():
         return values > 0
     if not is_lossy and len(np.unique(values)) <= MOST_LABELS + 1:
-        even = values[faint & (minimum_filter(values, 3, mode="constant") == maximum_filter(values, 3))]
-        if len(even) < 0.6 * faint.sum():  # more edge than area: what is all but black is noise
-            even = even[even > MOST_LABELS * full // 255]
-        return values >= even.min() if even.size else values > full / 2
+        even = faint & (minimum_filter(values, 3, mode="constant") == maximum_filter(values, 3))
+        levels = np.unique(values[even])
+        if len(levels) > 3 or not np.isin(values[faint], levels).mean() > 0.9:  # noise: what is all but black is none
+            levels = levels[levels > MOST_LABELS * full // 255]
+        return values >= min(levels, default=full // 2 + 1)
     middle = (values > full / 4) & (values < full * 3 / 4)
     if minimum_filter(middle, 5, mode="constant").any():
         said = "has areas that are neither dark nor bright, so it is not clear what they mean"

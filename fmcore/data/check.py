@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ def check(data: str | Path) -> Iterator[CheckRecord]:
         report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *_in_both(found, name))]
     if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
-    report.memory = max(_memory(len(found.categories.get(name, ())), p) for name, p in report.categories.items())
+    pixels = max((min(w * h, KEPT_PIXELS) for part in report.categories.values() for w, h in part.sizes), default=0)
+    report.memory = MEMORY + 3 * pixels * min(SAMPLE, max(map(len, found.categories.values()), default=0))
     report.missing += absences({name: part.counts for name, part in report.categories.items()})
     yield CheckRecord(done, total, report)
 
@@ -163,22 +165,18 @@ def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport)
         report.damaged.append(f"{where}: {error}")
 
 
-def _memory(count: int, part: CategoryReport) -> int:
-    """Bytes that `fit` takes at its defaults, at most about."""
-    pixels = max((min(width * height, KEPT_PIXELS) for width, height in part.sizes), default=0)
-    return MEMORY + min(count, SAMPLE) * 3 * pixels
-
-
 def _in_both(found: DataFolder, name: str) -> list[str]:
     """A sentence on test images whose bytes are those of a training image."""
-    train, test = found.categories.get(name, ()), [item.path for item in found.test.get(name, ())]
-    sizes = {path.stat().st_size for path in train if path.is_file()} & {p.stat().st_size for p in test if p.is_file()}
-    files = [[p for p in part if p.is_file() and p.stat().st_size in sizes] for part in (train, test)]
-    known = {hashlib.sha256(path.read_bytes()).digest(): path for path in files[0]}
-    same = [(known[key], path) for path in files[1] if (key := hashlib.sha256(path.read_bytes()).digest()) in known]
-    pairs = ", ".join(f"{path.parent.name}/{path.name} = {twin.name}" for twin, path in same[:5])
+    paths = [p for p in (*found.categories.get(name, ()), *(i.path for i in found.test.get(name, ()))) if p.is_file()]
+    sizes, known, same = Counter(path.stat().st_size for path in paths), {}, []
+    tested = {item.path for item in found.test.get(name, ())}
+    for path in paths:
+        if sizes[path.stat().st_size] > 1 and os.access(path, os.R_OK):
+            twin = known.setdefault(hashlib.sha256(path.read_bytes()).digest(), path)
+            same += [f"{path.parent.name}/{path.name} = {twin.name}"] * (path in tested and twin not in tested)
     more = f" and {len(same) - 5} more" if len(same) > 5 else ""
-    return [f"{len(same)} images stand in train and in test, which flatters figures: {pairs}{more}."] if same else []
+    found = f"{len(same)} images stand in train and in test, which flatters figures: {', '.join(same[:5])}{more}."
+    return [found] if same else []
 
 
 def absences(found: dict[str, Counts]) -> list[str]:

@@ -30,6 +30,11 @@ UNREAD = tuple(".heic .heif .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .exr .t
 
 _ORIENTATION = 0x0112
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+_ERRORS = {
+    Image.DecompressionBombError: "is too large (over 178 megapixels): resize it",
+    PermissionError: "may not be read: change its permissions",
+    UnidentifiedImageError: f"is not an image of a known kind ({', '.join(FORMATS)})",
+}
 
 
 @contextmanager
@@ -41,16 +46,12 @@ def image_errors(name: str) -> Iterator[None]:
             yield
     except ImageError:
         raise
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name!r} is too large (over 178 megapixels): resize it.") from None
-    except PermissionError:
-        raise ImageError(f"{name!r} may not be read: change its permissions.") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{name!r} is not an image of a known kind ({', '.join(FORMATS)}).") from None
-    # Pillow's decoders raise many types on damaged data (OSError, SyntaxError, struct.error, ...).
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name!r} is damaged or cut off ({why}): export or upload it again.") from None
+    except Exception as error:  # Pillow's decoders raise many types on damaged data
+        said = (
+            f"is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__}): export or upload it again"
+        )
+        said = next((known for kind, known in _ERRORS.items() if isinstance(error, kind)), said)
+        raise ImageError(f"{name!r} {said}.") from None
 
 
 @contextmanager
@@ -82,10 +83,8 @@ def upright_size(image: Image.Image, size: tuple[int, int] | None = None) -> tup
 
 
 def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """Pixels of a picture, about `KEPT_PIXELS` at most, and the height and width that it had before.
-
-    The pixels are ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file holds 16 bits.
-    """
+    """About `KEPT_PIXELS` at most, ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file
+    holds 16 bits; and the height and width that it had before."""
     size, factor = image.size, _factor(image)
     if factor > 1:
         image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))  # changes JPEG files only

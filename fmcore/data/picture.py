@@ -99,11 +99,8 @@ class Picture:
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode an image file of at most ``max_pixels``; an app that takes uploads sets a lower limit.
-
-    Raises `ImageError` if it is missing, empty, no image of a known kind, damaged, cut off or too large, which is
-    known before any pixel is decoded.
-    """
+    """Decode an image file of at most ``max_pixels``. Raises `ImageError` if it is missing, empty, no image of a known
+    kind, damaged, cut off or too large, which is known before any pixel is decoded."""
     with open_image(path, max_pixels) as image:
         return Picture(*decode(image, Path(path).name), full_scale(image))
 

@@ -1,5 +1,4 @@
 """The exact velocity field of a finite set: what a network that learned its training data by heart would predict.
-
 For data drawn uniformly from ``y_1 .. y_N``, the posterior of the data is a softmax over the set,
 
     P(y_i | x_t = x)  proportional to  exp(-||x - t y_i||^2 / (2 (1 - t)^2)),
@@ -20,12 +19,9 @@ from fmcore.path import expand_time
 
 
 class EmpiricalField(ExactField):
-    """Velocity field of the uniform law on a finite set ``points`` ``(N, *shape)``, N >= 1, finite (else `DataError`);
-    members that are equal count twice. Every method raises `SettingsError` for a time outside [0, 1): at ``t = 1`` the
-    law has no density.
-
-    It computes in float64, since for t near 1 the exponents are small differences of numbers as large as
-    ``D / (1 - t)^2``."""
+    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, finite (else `DataError`), which may
+    repeat. Every method raises `SettingsError` for a time outside [0, 1): at 1 the law has no density. It computes in
+    float64, since for t near 1 the exponents are small differences of numbers as large as ``D / (1 - t)^2``."""
 
     def __init__(self, points: Tensor):
         super().__init__()

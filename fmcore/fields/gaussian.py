@@ -90,8 +90,8 @@ class Covariance(NamedTuple):
 
 
 class GaussianLaw(ExactField):
-    """What a Gaussian of whole states and one per place share: all follows from ``covariance``, from ``centre``, the
-    mean shaped as one state, and from how states ``(B, *shape)`` are rows ``(B, D)`` or ``(M, B, D)`` of it."""
+    """A Gaussian of whole states, or one per place: all follows from ``covariance``, from ``centre``, the mean shaped
+    as one state, and from how states ``(B, *shape)`` are rows ``(B, D)`` or ``(M, B, D)`` of it."""
 
     covariance: Covariance
     centre: Tensor
@@ -142,9 +142,10 @@ class GaussianField(GaussianLaw):
 
     def __init__(self, mean: Tensor, components: Tensor, variances: Tensor, rest: float | Tensor):
         super().__init__()
-        parts = {"mean": mean, "components": components, "variances": variances, "rest": torch.as_tensor(rest)}
-        for name, value in parts.items():
-            self.register_buffer(name, value.float())
+        self.register_buffer("mean", mean.float())
+        self.register_buffer("components", components.float())
+        self.register_buffer("variances", variances.float())
+        self.register_buffer("rest", torch.as_tensor(rest).float())
 
     @staticmethod
     def isotropic(mean: Tensor, variance: float) -> GaussianField:
@@ -153,10 +154,9 @@ class GaussianField(GaussianLaw):
 
     def expected_mismatch(self, y: Tensor) -> Callable[[float], Tensor]:
         """The mean of the mismatch (Eq. 2) over all noise, as if K were infinite: for ``y`` ``(C, H, W)`` or a point
-        ``(d,)`` a function of t in (0, 1), which gives ``(H, W)``, channels summed, or a number.
-
-        Along a direction of variance ``a`` the gap is ``v - u = (t a / c) x0 - ((1 - t) / c) (y - m)``. The mean of its
-        square at a place is therefore the diagonal of ``(t S C_t^{-1})^2`` plus the square of the gap without noise."""
+        ``(d,)`` a function of t in (0, 1), which gives ``(H, W)``, channels summed, or a number. Along a direction of
+        variance ``a`` the gap is ``v - u = (t a / c) x0 - ((1 - t) / c) (y - m)``. The mean of its square at a place is
+        the diagonal of ``(t S C_t^{-1})^2`` plus the square of the gap without noise."""
 
         def at(t: float) -> Tensor:
             spread = self.covariance.diagonal(y.new_tensor(t), lambda a, time: (time * posterior_spread(a, time)) ** 2)
@@ -196,7 +196,6 @@ class ImageGaussianField(GaussianField, Field):
 
 def fit_gaussian(images: Tensor, *, components: int = 100, seed: int = 0) -> GaussianField:
     """Fit a `GaussianField` to data ``(N, *shape)``, N >= 2 (else `DataError`), calibrated for data it has not seen.
-
     Variances measured on the data that chose the components are too large along the leading ones and too small in the
     rest. So the directions come from all data, but variances and rest from held-out folds. Of at most ``components``,
     those before the first are kept whose held-out variance does not exceed the rest."""

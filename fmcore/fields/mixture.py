@@ -1,6 +1,4 @@
-"""The exact velocity field of a Gaussian mixture.
-
-Given its component k the data are Gaussian, so everything is a sum over components weighted by the
+"""The exact velocity field of a Gaussian mixture: sums over components k, each a Gaussian, weighted by the
 responsibilities ``r_k(x, t) = P(k | x_t = x)``, a softmax of ``log weight_k + log p_{k,t}(x)``:
 
     p_t = sum_k weight_k p_{k,t},    v = sum_k r_k v_k,
@@ -23,9 +21,8 @@ class MixtureField(ExactField):
     """Velocity field of ``sum_k weight_k N(m_k, S_k)``, each ``S_k`` principal components plus isotropic rest: positive
     ``weights`` ``(M,)``, scaled to sum to one, ``means`` ``(M, *shape)``, ``components`` ``(M, k, D)`` orthonormal rows
     for each, k >= 0, ``variances`` ``(M, k)`` along them, and ``rest`` ``(M,)``, that of all other directions.
-
-    A call needs memory for ``M B D`` numbers; split larger batches. Raises `DataError` for no means, or some that are
-    not finite, and `SettingsError` for weights or variances that are not positive."""
+    Raises `DataError` for no means, or some that are not finite, and `SettingsError` for weights or variances that are
+    not positive. A call needs memory for ``M B D`` numbers."""
 
     def __init__(self, weights: Tensor, means: Tensor, components: Tensor, variances: Tensor, rest: Tensor):
         super().__init__()

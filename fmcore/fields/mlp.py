@@ -34,10 +34,8 @@ class PointTrainSettings(Settings):
 
 
 class PointTrainRecord(NamedTuple):
-    """One finished step; ``loss`` is the mean over the batch of ``||v - u||^2``, summed over dimensions."""
-
     step: int
-    loss: float
+    loss: float  # mean over the batch of ``||v - u||^2``, summed over dimensions
 
 
 class PointNetwork(nn.Module):
@@ -49,8 +47,8 @@ class PointNetwork(nn.Module):
         self.register_buffer("centre", centre.float())
         self.register_buffer("scale", torch.tensor(float(scale)))
         generator = torch.Generator().manual_seed(settings.seed)
-        self.layers = nn.Sequential()
         widths = [dimension + len(WAVES) + 2, *[settings.width] * settings.depth, dimension]
+        self.layers = nn.Sequential()
         for before, after in itertools.pairwise(widths):
             layer = nn.utils.skip_init(nn.Linear, before, after)  # its own weights come from the global generator
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
@@ -106,8 +104,8 @@ class PointTraining:
 
 
 def attainable_loss(field: ExactField, *, samples: int = 8192, seed: int = 0) -> float:
-    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo with the inner
-    expectation exact; t stays below 0.999, where the integrand of a law without density is still finite."""
+    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo, the inner expectation
+    exact; t stays below 0.999, where that of a law without density is still finite."""
     generator = torch.Generator().manual_seed(seed)
     x1, x0, t = draw_pairs(field.sample(samples, generator), samples, generator)
     t = t.clamp_max(0.999)

@@ -19,19 +19,17 @@ STROKE = 0.6  # standard deviation of a stroke along the arc, in units of the sp
 
 
 def semicircle(*, strokes: int = 96) -> MixtureField:
-    """The upper half of a circle of radius 5 around (0, 3), uniform in angle, with Gaussian noise of standard deviation
-    0.1 across the arc, made of ``strokes`` Gaussians along it."""
+    """The upper half of a circle of radius 5 around (0, 3), uniform in angle, with Gaussian noise of 0.1 across it."""
     return _arcs({0.0: (0.0, 3.0)}, 5.0, 0.1, strokes)
 
 
 def two_moons(*, strokes: int = 96) -> MixtureField:
-    """Two interleaved half circles of radius 3 and noise 0.2, the upper one around (-1.5, -0.75), the lower one around
-    (1.5, 0.75), ``strokes`` Gaussians along each."""
+    """Half circles of radius 3 and noise 0.2, the upper one around (-1.5, -0.75), the lower one around (1.5, 0.75)."""
     return _arcs({0.0: (-1.5, -0.75), math.pi: (1.5, 0.75)}, 3.0, 0.2, strokes)
 
 
 def three_clusters() -> MixtureField:
-    """Three round clusters of standard deviation 0.5 at distance 4 from the origin, the first one on top."""
+    """Round clusters of standard deviation 0.5 at distance 4 from the origin, the first one on top."""
     means = 4.0 * _directions(math.pi / 2 + torch.arange(3, dtype=torch.float64) * 2 * math.pi / 3)
     return MixtureField.isotropic(torch.ones(3), means, torch.full((3,), 0.5**2))
 

@@ -39,8 +39,9 @@ Shape = Sequence[int]
 
 @FIELDS.register
 class VelocityUNet(Field):
-    """Velocity field ``(x, t, category) -> v``; made by `new`. ``starts`` are the closed forms, one per category, never
-    trained; ``level`` ``(categories, BINS)`` is how much larger their squared error is than they expect, by time."""
+    """``(x, t, category) -> v``, the category an index or ``(B,)`` of them; made by `new`. ``starts`` are the closed
+    forms, one per category, never trained; ``level`` ``(categories, BINS)`` is how much larger their squared error is
+    than they expect, by time."""
 
     kind = "unet"
     trained = True
@@ -63,9 +64,8 @@ class VelocityUNet(Field):
     def new(
         cls, starts: Sequence[Field] | None, shape: Shape, categories: int, *, widths: Shape, blocks: int, seed: int
     ) -> VelocityUNet:
-        """An untrained network for ``shape`` ``(C, H, W)``; the global random state is not touched. ``starts`` are
-        closed forms of one kind (`fmcore.fields.gaussian.GaussianLaw`), one per category (else `SettingsError`), or
-        None."""
+        """Untrained, for ``shape`` ``(C, H, W)``; the global random state is not touched. ``starts`` are a
+        `fmcore.fields.gaussian.GaussianLaw` per category, of one kind (else `SettingsError`), or None."""
         patch, starts = max(1, round(math.sqrt(shape[1] * shape[2]) / SIDE)), starts or ()
         with torch.random.fork_rng(devices=()):
             torch.default_generator.manual_seed(seed)
@@ -81,7 +81,6 @@ class VelocityUNet(Field):
         return cls.new(starts, tensors[0].shape, 1, widths=widths, blocks=blocks, seed=0)
 
     def forward(self, x: Tensor, t: float | Tensor, category: int | Tensor = 0) -> Tensor:
-        """Velocity ``(B, C, H, W)``; ``t`` a float or ``(B,)``, ``category`` an index or ``(B,)`` of them."""
         times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
         labels = torch.as_tensor(category, device=x.device).expand(len(x))
         if not self.starts:
@@ -90,7 +89,7 @@ class VelocityUNet(Field):
         return start + expand_time(scale, x) * self.residual(inputs, times, labels)
 
     def residual(self, inputs: Tensor, times: Tensor, labels: Tensor) -> Tensor:
-        """The gated network output ``t^2 F``, the residual in units of ``s(t)``, shaped as ``x``."""
+        """``t^2 F``, the residual in units of ``s(t)``, shaped as ``x``."""
         return expand_time(times**2, inputs) * self.core(inputs, times, labels).float()
 
     def prepare(self, x: Tensor, times: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,21 +52,11 @@ def aggregator(name: str, description: str, parameter: Parameter | None = None) 
     return register
 
 
-@aggregator("min", "the path that agrees best")
-def _minimum(maps: np.ndarray, alpha: None) -> np.ndarray:
-    return maps.min(axis=-3)
-
-
-@aggregator("mean", "the average path")
-def _mean(maps: np.ndarray, alpha: None) -> np.ndarray:
-    return maps.mean(axis=-3)
-
-
-@aggregator("median", "the middle path; of an even number the mean of the two in the middle")
-def _median(maps: np.ndarray, alpha: None) -> np.ndarray:
-    return np.median(maps, axis=-3).astype(maps.dtype)
-
-
+aggregator("min", "the path that agrees best")(lambda maps, alpha: maps.min(axis=-3))
+aggregator("mean", "the average path")(lambda maps, alpha: maps.mean(axis=-3))
+aggregator("median", "the middle path; of an even number the mean of the two in the middle")(
+    lambda maps, alpha: np.median(maps, axis=-3).astype(maps.dtype)
+)
 _SHARE = Parameter("share of paths below", default=0.25, low=0.01, high=1.0)
 
 
@@ -146,8 +136,7 @@ class Mismatch:
 
 
 class RunningHeatmap:
-    """`Mismatch.running` of an image that is still being scored, with the very same bits: each time is aggregated and
-    smoothed once."""
+    """`Mismatch.running` of an image that is still being scored, bit for bit: each time is smoothed once."""
 
     def __init__(self, heat: HeatSettings):
         self.heat, self.count, self._sum = heat, 0, 0.0

@@ -3,9 +3,7 @@
 The maps of several depths are brought to one grid (averaged down, interpolated up) `FINER` than that of the view, every
 place takes the mean of its 3 x 3 neighbourhood, and what falls on a place of the view is averaged. Each channel is
 brought to mean 0 and deviation `SPREAD` over the set. Noise, paths and velocities then live in *this* space: a path
-from noise to a picture's features is no fading picture. The encoder is the bundled EfficientNet-lite0, or any backbone
-that transformers can open.
-"""
+from noise to a picture's features is no fading picture."""
 
 from __future__ import annotations
 

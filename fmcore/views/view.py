@@ -27,7 +27,8 @@ class View(Part, abc.ABC):
     channels: int
     height: int
     width: int
-    bits: int = 16
+    bits: int = 16  # of the values of 16-bit pictures
+    depth: str = ""  # what to add to `describe` where these are fewer
 
     def __init__(self, **config: Any):
         super().__init__(**config)
@@ -36,16 +37,16 @@ class View(Part, abc.ABC):
 
     def at_depth(self, bits: int) -> Self:
         """Itself, for a set whose 16-bit pictures hold so many bits, as all that it is given from now on."""
-        self.bits = bits
-        self.config |= {"bits": bits} if bits < 16 else {}
+        if bits < 16:
+            self.bits, self.depth = bits, f", {bits}-bit values in 16-bit files"
+            self.config["bits"] = bits
         return self
 
     def __call__(self, picture: Picture) -> Tensor:
         return super().__call__(picture.of_depth(self.bits))
 
     def remark(self, picture: Picture) -> str:
-        """A sentence where a picture holds larger values than the set that the view is of, which are cut off; or
-        nothing."""
+        """A sentence where a picture holds larger values than the set that the view is of; or nothing."""
         if picture.largest < 2**self.bits:
             return ""
         held = f"values up to {picture.largest}, but the good images of this model need {self.bits} bits"
@@ -68,11 +69,6 @@ class View(Part, abc.ABC):
     @property
     def device(self) -> torch.device:
         return self._place.device
-
-    @property
-    def depth(self) -> str:
-        """What to add to `describe` where 16-bit pictures hold fewer bits."""
-        return f", {self.bits}-bit values in 16-bit files" if self.bits < 16 else ""
 
     @property
     def shape(self) -> tuple[int, int, int]:

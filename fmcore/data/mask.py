@@ -27,7 +27,7 @@ def read_mask(
     Transparent pixels are not marked. Of the others those are that are brighter than half of the file's full scale
     (255, or 65535 for 16 bits; the brightest channel of a colour file), and of files of few values also those at a
     fainter level that fills a square of 3 x 3 pixels evenly, as kinds of defect do and soft edges do not. A file whose
-    largest value is at most `MOST_LABELS`, and a palette, hold labels: all that is not black is marked.
+    largest value is at most `MOST_LABELS`, and a palette of as few, hold labels: all that is not black is marked.
 
     Raises:
         ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if a
@@ -66,7 +66,8 @@ def _read(path: Path) -> np.ndarray:
     if not (largest := int(values.max())):
         said = "is empty, all its pixels are black or transparent: mark the defect, or remove the file"
         raise ImageError(f"The mask {path.name!r} {said}.")
-    if largest <= MOST_LABELS or is_palette:
+    is_few = len(np.unique(values)) <= MOST_LABELS + 1
+    if largest <= MOST_LABELS or (is_palette and is_few):
         return values > 0
     if largest <= full / 2:
         said = f"marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}"
@@ -74,7 +75,7 @@ def _read(path: Path) -> np.ndarray:
     faint = (values > 0) & (values <= full / 2)
     if not faint.any():
         return values > 0
-    if not is_lossy and len(np.unique(values)) <= MOST_LABELS + 1:
+    if is_few and not is_lossy:
         even = faint & (minimum_filter(values, 3, mode="constant") == maximum_filter(values, 3))
         levels = np.unique(values[even])
         if len(levels) > 3 or not np.isin(values[faint], levels).mean() > 0.9:  # noise: what is all but black is none

@@ -10,19 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fmcore.data import layouts
 from fmcore.data.decoder import open_image, upright_size
-from fmcore.data.layouts import (
-    BAD,
-    MASKS,
-    Category,
-    TestItem,
-    folders_in,
-    not_read,
-    only_images,
-    read_category,
-    read_visa,
-)
-from fmcore.data.layouts import list_images as list_images
+from fmcore.data.layouts import GOOD as GOOD
+from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
+from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
 from fmcore.data.picture import Picture, bits_of, read_picture
 from fmcore.errors import DataError, ImageError
 
@@ -168,7 +160,7 @@ def _read_folder(root: Path) -> DataFolder:
 def _flat(root: Path, inner: list[Path]) -> tuple[Category, str]:
     """A folder of good images; without any of its own, those in the folders inside, but for defects and masks."""
     every, layout = list_images(root), "a flat folder"
-    inner = [p for p in inner if p.name.lower() not in (*BAD, *MASKS)]
+    inner = [p for p in inner if p.name.lower() not in (*layouts.BAD, *layouts.MASKS)]
     inside = list_images(*inner, deep=True)
     left = [f"{len(inside)} images in folders inside"] if every and inside else []
     if not every and inside:

@@ -42,6 +42,7 @@ def check(
             print(f"{title}: {line}")
         if len(lines) > LISTED:
             print(f"{title}: and {len(lines) - LISTED} more; --json FILE holds them all.")
+    print(f"Fitting takes at most about {report.memory / 1e9:.1f} GB of memory at the defaults.")
     if not report.damaged:
         print("Nothing is damaged.")
     write_json(json_file, found)

@@ -76,7 +76,9 @@ def fit(
             accelerator.wait_for_everyone()
             accelerator.end_training()
     for name, info in record.model.info.categories.items():
-        notes.print(f"{name}: {record.model.view(name).describe()}.\n{name}: {describe(info)}")
+        notes.print(
+            f"{name}: {record.model.view(name).describe()}{record.model.view(name).depth}.\n{name}: {describe(info)}"
+        )
     notes.print(f"Model written to '{out}'.")
     raise typer.Exit(1 if skipped else 0)
 

@@ -18,6 +18,7 @@ from fmcore.cli.options import (
     with_settings,
     write_json,
 )
+from fmcore.data.layouts import not_read
 from fmcore.detector.calibration import describe, of_folder, of_rate, of_value
 from fmcore.detector.model import FILE, load_model, save_info
 from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
@@ -67,6 +68,8 @@ def score(
     extras = [name for name, asked in zip(EXTRAS, (masks, raw, regions), strict=True) if asked]
     options = {"category": category, "paths": paths, "heat": heat, "threshold": threshold, "extras": extras}
     *_, done = watch(score_files(loaded, files, out, **options), "scoring")
+    if unread := not_read(*(path for path in images if path.is_dir())):
+        notes.print(unread)
     if left_out:
         notes.print(f"Left out {left_out} heat maps of an earlier run.")
     if done.failed == done.total:
@@ -153,3 +156,5 @@ def _print(result: dict) -> None:
         print(f"  {title:<14}{shown[name]}" + ("" if interval is None else "   {:.4f} to {:.4f}".format(*interval)))
     for item in result.get("unreadable", ()):
         notes.print(f"Left out: {item['reason']}")
+    for reason in result.get("undefined", ()):
+        notes.print(reason)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fmcore.data.folders import TestItem, find_good_images, read_folder
-from fmcore.data.picture import read_mask, read_picture
+from fmcore.data.decoder import KEPT_PIXELS
+from fmcore.data.folders import DataFolder, TestItem, find_good_images, read_folder
+from fmcore.data.mask import read_mask
+from fmcore.data.picture import bits_of, read_picture
 from fmcore.errors import ImageError
 
+MEMORY = 850_000_000  # bytes that `fit` takes at its defaults without pictures, as measured at 40 to 1,100 of them
+SAMPLE = 32  # pictures that are in memory at once
 TRAIN = "train/good"  # beside the kinds of test images, which are names of folders
 # As published: Bergmann et al., CVPR 2019, table 1; split 1cls of Zou et al., ECCV 2022.
 _PUBLISHED = {
@@ -45,12 +51,21 @@ class CategoryReport:
     images: Counter[str] = field(default_factory=Counter)
     masks: int = 0
     unmasked: int = 0
+    largest: Counter[str] = field(default_factory=Counter)  # value of 16-bit files, by kind
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
 
     @property
     def defects(self) -> dict[str, int]:
         return {kind: n for kind, n in sorted(self.images.items()) if kind not in (TRAIN, "good") and n}
+
+    def depth_notes(self) -> Iterator[str]:
+        """Sentences on 16-bit files whose values need fewer bits, and on test images beyond those to train on."""
+        if (largest := self.largest[TRAIN]) and (bits := bits_of(largest)) < 16:
+            yield f"16-bit files hold {bits}-bit values (the largest is {largest}): white is {2**bits - 1}."
+            if beyond := [kind for kind, value in self.largest.items() if value >= 2**bits]:
+                most = max(self.largest.values())
+                yield f"images to test on ({', '.join(beyond)}) hold larger values, up to {most}, which are cut off."
 
     @property
     def counts(self) -> Counts:
@@ -73,6 +88,7 @@ class CheckReport:
     damaged: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    memory: int = 0  # bytes that `fit` takes at its defaults, at most about
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -118,8 +134,11 @@ def check(data: str | Path) -> Iterator[CheckRecord]:
             report.notes.append(f"{name}: {len(part.sizes)} image sizes, {shapes}; all are resized to one size.")
         if len(part.channels) > 1:
             report.notes.append(f"{name}: {part.channels['gray']} gray and {part.channels['RGB']} RGB images.")
+        report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *_in_both(found, name))]
     if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
+    pixels = max((min(w * h, KEPT_PIXELS) for part in report.categories.values() for w, h in part.sizes), default=0)
+    report.memory = MEMORY + 3 * pixels * min(SAMPLE, max(map(len, found.categories.values()), default=0))
     report.missing += absences({name: part.counts for name, part in report.categories.items()})
     yield CheckRecord(done, total, report)
 
@@ -133,19 +152,31 @@ def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport)
         part.images[item.defect] += 1
         part.sizes[size[::-1]] += 1
         part.channels["gray" if picture.is_gray else "RGB"] += 1
+        part.largest[item.defect] = max(part.largest[item.defect], picture.largest)
     except ImageError as error:
         report.damaged.append(f"{where}: {error}")
     if item.mask is None:
         part.unmasked += item.defect not in (TRAIN, "good")
         return
     try:
-        height, width = read_mask(item.mask).shape
-        if size is not None and width * size[0] != height * size[1]:
-            shapes = f"is {width} x {height} and its image {size[1]} x {size[0]}: they must have the same shape"
-            raise ImageError(f"The mask '{item.mask.name}' {shapes}.")
+        read_mask(item.mask, size_of_image=size)
         part.masks += 1
     except ImageError as error:
         report.damaged.append(f"{where}: {error}")
+
+
+def _in_both(found: DataFolder, name: str) -> list[str]:
+    """A sentence on test images whose bytes are those of a training image."""
+    paths = [p for p in (*found.categories.get(name, ()), *(i.path for i in found.test.get(name, ()))) if p.is_file()]
+    sizes, known, same = Counter(path.stat().st_size for path in paths), {}, []
+    tested = {item.path for item in found.test.get(name, ())}
+    for path in paths:
+        if sizes[path.stat().st_size] > 1 and os.access(path, os.R_OK):
+            twin = known.setdefault(hashlib.sha256(path.read_bytes()).digest(), path)
+            same += [f"{path.parent.name}/{path.name} = {twin.name}"] * (path in tested and twin not in tested)
+    more = f" and {len(same) - 5} more" if len(same) > 5 else ""
+    found = f"{len(same)} images stand in train and in test, which flatters figures: {', '.join(same[:5])}{more}."
+    return [found] if same else []
 
 
 def absences(found: dict[str, Counts]) -> list[str]:

@@ -1,8 +1,8 @@
 """From an image file to pixels: the one place where files are opened, within a bound on memory.
 
 Policy, the same everywhere: the first frame; EXIF orientation applied; 16-bit gray scaled by its type; transparency
-composited on white; then gray or RGB. What is larger than wanted is reduced while it is read, by a whole factor: JPEG
-in its decoder, everything else by averaging blocks in strips, so that no second copy of the whole is made.
+composited on white (in a mask: not marked); then gray or RGB. What is larger than wanted is reduced while it is read,
+by a whole factor: JPEG in its decoder, everything else by averaging blocks in strips, without a second copy.
 """
 
 from __future__ import annotations
@@ -22,11 +22,19 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 400_000_000  # of the decoded file, before it is reduced
 KEPT_PIXELS = 12_000_000  # of a picture, about
 STRIP_PIXELS = 2_000_000
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES += (".avif", ".jp2", ".j2k", ".jpx")
+# Pictures of kinds that are said not to be read.
+UNREAD = tuple(".heic .heif .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .exr .tga".split())
 
 _ORIENTATION = 0x0112
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+_ERRORS = {
+    Image.DecompressionBombError: "is too large (over 178 megapixels): resize it",
+    PermissionError: "may not be read: change its permissions",
+    UnidentifiedImageError: f"is not an image of a known kind ({', '.join(FORMATS)})",
+}
 
 
 @contextmanager
@@ -38,16 +46,12 @@ def image_errors(name: str) -> Iterator[None]:
             yield
     except ImageError:
         raise
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name!r} is too large (over 178 megapixels): resize it.") from None
-    except PermissionError:
-        raise ImageError(f"{name!r} may not be read: change its permissions.") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{name!r} is not an image of a known kind ({', '.join(FORMATS)}).") from None
-    # Pillow's decoders raise many types on damaged data (OSError, SyntaxError, struct.error, ...).
-    except Exception as error:
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name!r} is damaged or cut off ({why}): export or upload it again.") from None
+    except Exception as error:  # Pillow's decoders raise many types on damaged data
+        said = (
+            f"is damaged or cut off ({' '.join(str(error).split()) or type(error).__name__}): export or upload it again"
+        )
+        said = next((known for kind, known in _ERRORS.items() if isinstance(error, kind)), said)
+        raise ImageError(f"{name!r} {said}.") from None
 
 
 @contextmanager
@@ -79,10 +83,8 @@ def upright_size(image: Image.Image, size: tuple[int, int] | None = None) -> tup
 
 
 def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """Pixels of a picture, about `KEPT_PIXELS` at most, and the height and width that it had before.
-
-    The pixels are ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file holds 16 bits.
-    """
+    """About `KEPT_PIXELS` at most, ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file
+    holds 16 bits; and the height and width that it had before."""
     size, factor = image.size, _factor(image)
     if factor > 1:
         image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))  # changes JPEG files only
@@ -96,9 +98,21 @@ def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def decode_levels(image: Image.Image, name: str) -> np.ndarray:
-    """Every pixel of a mask ``(H, W)``, its brightest channel; type and scale as of `decode`."""
+    """Every pixel of a mask ``(H, W)``, its brightest channel, 0 where it is transparent; scale as `decode`."""
     image.load()
-    return _by_strips(image, 1, lambda part: np.atleast_3d(_to_pixels(part, name)).max(axis=2))
+
+    def levels(part: Image.Image) -> np.ndarray:
+        if not _is_transparent(part):
+            return np.atleast_3d(_to_pixels(part, name)).max(axis=2)
+        rgba = np.asarray(part.convert("RGBA"))
+        return rgba[..., :3].max(axis=2) * (rgba[..., 3] >= 128)
+
+    return _by_strips(image, 1, levels)
+
+
+def full_scale(image: Image.Image) -> int:
+    """The largest value that a channel of the file can hold: 255, 65535, or 1 of floats."""
+    return 65535 if image.mode.startswith("I") else 1 if image.mode == "F" else 255
 
 
 def scaled(values: np.ndarray, full: float, name: str) -> np.ndarray:
@@ -136,14 +150,18 @@ def _bytes_per_pixel(image: Image.Image) -> float:
     if image.info.get("progressive"):  # JPEG: all coefficients, two bytes each
         blocks = [across * down for _, across, down, _ in image.layer]
         return 1 + 2 * sum(blocks) / max(blocks)
-    return 16 if image.format == "WEBP" else 4
+    return {"WEBP": 16, "AVIF": 10, "JPEG2000": 20}.get(image.format, 4)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def _to_pixels(image: Image.Image, name: str) -> np.ndarray:
     mode = image.mode
     if mode in ("I", "F") or mode.startswith("I;16"):  # of 32-bit integers only 16 bits have a defined full scale
-        return scaled(np.asarray(image), 1 if mode == "F" else 65535, name)
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        return scaled(np.asarray(image), full_scale(image), name)
+    if _is_transparent(image):
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         mode = "L" if mode in ("LA", "La") else "RGB"

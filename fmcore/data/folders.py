@@ -1,43 +1,24 @@
-"""Finding images: a flat folder of good images, the MVTec layout, or VisA as it is downloaded.
+"""Finding images: a flat folder of good images, a category or a folder of them in a layout of `fmcore.data.layouts`.
 
-MVTec layout: ``<category>/train/good/*``, ``<category>/test/<good or defect>/*`` and
-``<category>/ground_truth/<defect>/<stem>_mask.png`` (or ``<stem>_gt.png``, ``<stem>.png``, of any image kind); ``ok``
-and ``normal`` mean good, and folders inside these, by day say, are read too. VisA layout: `fmcore.data.visa`. Both are
-read from the folder of one category or of all. Masks and our own heat maps among the images are never taken for images.
-"""
+Masks and our own heat maps among the images are never taken for images; what was not read is said."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from fmcore.data.decoder import SUFFIXES, open_image, upright_size
-from fmcore.data.heatmap_file import is_heatmap
-from fmcore.data.picture import Picture, read_picture
-from fmcore.data.visa import find_visa
+from fmcore.data import layouts
+from fmcore.data.decoder import open_image, upright_size
+from fmcore.data.layouts import GOOD as GOOD
+from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
+from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
+from fmcore.data.picture import Picture, bits_of, read_picture
 from fmcore.errors import DataError, ImageError
 
-GOOD = ("good", "ok", "normal")  # names of folders, in any case
 SAMPLE = 64  # files whose pixels are looked at for colour
-_MASK = re.compile("(?<=.)_(mask|gt)$", re.IGNORECASE)  # of a file's stem
-
-
-@dataclass(frozen=True)
-class TestItem:
-    """One test image: ``defect`` is "good" for a normal one; ``mask`` is None where no file marks it."""
-
-    __test__ = False  # not a pytest class
-
-    path: Path
-    defect: str
-    mask: Path | None
-
-    @property
-    def is_good(self) -> bool:
-        return self.defect == "good"
 
 
 @dataclass(frozen=True)
@@ -68,45 +49,47 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class SetDescription:
-    """Of the readable files: median height and width, as a viewer shows them, and whether all are gray."""
+    """Of what is readable: median height and width, as a viewer shows them, whether all are gray, and how many bits
+    hold the largest value of all 16-bit images."""
 
     height: int
     width: int
     is_gray: bool
+    bits: int = 16
 
 
-def describe_set(paths: Sequence[str | Path]) -> SetDescription:
-    """From headers alone, but for RGB files that may hold gray: pixels of up to `SAMPLE` of these, evenly spread.
-    Raises `DataError` if no file can be read."""
-    sizes, coloured, reason = [], [], ""
-    for path in paths:
+def describe_set(sources: Sequence[Any]) -> SetDescription:
+    """Of paths from headers, but for 16-bit files, and for RGB files that may hold gray: pixels of up to `SAMPLE` of
+    these, evenly spread; or of what `Picture.of` takes. Raises `DataError` if none can be read."""
+    sizes, coloured, largest, reason = [], [], 0, ""
+    for source in sources:
         try:
-            with open_image(path) as image:
-                sizes.append(upright_size(image))
-                coloured += [path] * (image.mode[0] not in "1LIF" or image.mode == "LAB")
+            if isinstance(source, str | Path):
+                with open_image(source) as image:
+                    size, mode = upright_size(image), image.mode
+                largest = max(largest, read_picture(source).largest) if mode.startswith("I") else largest
+                is_colour = mode[0] not in "1LIF" or mode == "LAB"
+            else:
+                picture = Picture.of(source)
+                size, is_colour, largest = picture.size_in_file, picture.pixels.ndim == 3, max(largest, picture.largest)
+            sizes.append(size)
+            coloured += [source] * is_colour
         except ImageError as error:
             reason = reason or f" The first: {error}"
     if not sizes:
-        raise DataError(f"None of the {len(paths)} images could be read.{reason}")
+        raise DataError(f"None of the {len(sources)} images could be read.{reason}")
     sample = coloured[:: -(-len(coloured) // SAMPLE) or 1]
     is_gray = all(isinstance(found, Unreadable) or found.is_gray for found in read_pictures(sample))
-    return SetDescription(*(round(median(sides)) for sides in zip(*sizes, strict=True)), is_gray)
+    return SetDescription(*(round(median(sides)) for sides in zip(*sizes, strict=True)), is_gray, bits_of(largest))
 
 
-def read_pictures(paths: Sequence[str | Path]) -> Iterator[Picture | Unreadable]:
+def read_pictures(sources: Sequence[Any]) -> Iterator[Picture | Unreadable]:
     """One picture after the other, so that memory stays flat and callers can show progress."""
-    for path in paths:
+    for source in sources:
         try:
-            yield read_picture(path)
+            yield read_picture(source) if isinstance(source, str | Path) else Picture.of(source)
         except ImageError as error:
-            yield Unreadable(Path(path), str(error))
-
-
-def list_images(*folders: str | Path, deep: bool = False) -> list[Path]:
-    """Image files in ``folders``, by suffix, sorted; ``deep``: also in the folders inside. Hidden ones are left out."""
-    found = [(p, p.relative_to(folder)) for folder in folders for p in Path(folder).glob("**/*" if deep else "*")]
-    images = (p for p, inside in found if not any(part.startswith(".") for part in inside.parts))
-    return sorted(p for p in images if p.suffix.lower() in SUFFIXES and p.is_file())
+            yield Unreadable(Path(source), str(error))
 
 
 def find_good_images(data: str | Path, *, allow_empty: bool = False) -> DataFolder:
@@ -138,57 +121,50 @@ def find_test_sets(data: str | Path) -> dict[str, list[TestItem]]:
 
 def read_folder(data: str | Path) -> DataFolder:
     """Both halves of a data set, from the folder of one category or of all; either may be missing. Raises `DataError`
-    if there is no such folder, or if it is VisA with a table that cannot be used."""
-    root = Path(data)
+    if there is no such folder, if it cannot be read, or if it is VisA with a table that cannot be used."""
+    try:
+        return _read_folder(Path(data))
+    except OSError as error:
+        raise DataError(f"'{data}' cannot be read ({error.strerror}): check the path.") from None
+
+
+def _read_folder(root: Path) -> DataFolder:
     if not root.exists():
         raise DataError(f"There is no folder '{root}': check the path.")
     if not root.is_dir():
         raise DataError(f"'{root}' is a file: give the folder that holds the images.")
-    if (visa := find_visa(root)) is not None:
-        train, test, absent = visa
-        missing = f" ({len(absent)} categories of its table have no folder)" if absent else ""
-        items = {name: [TestItem(*row) for row in rows] for name, rows in test.items()}
-        return DataFolder(f"the VisA layout{missing}", train, items, absent=absent)
-    inner = {} if _is_category(root) else {p.name: p for p in _folders(root) if _is_category(p)}
-    categories = inner or {root.resolve().name: root}
-    good = {name: list_images(*folders, deep=True) for name, p in categories.items() if (folders := _good_folders(p))}
-    layout = "a folder of MVTec-layout categories" if inner else "an MVTec-layout category"
-    if not good:
-        layout, good = "a flat folder", {root.resolve().name: list_images(root)}
-    train = {name: _only_images(paths) for name, paths in good.items()}
-    left = {name: len(paths) - len(train[name]) for name, paths in good.items()}
-    notes = tuple(f"{name}: {count} masks and heat maps were left out." for name, count in left.items() if count)
-    test = {name: _test_items(p) for name, p in categories.items() if (p / "test").is_dir()}
-    used = {item.mask for items in test.values() for item in items}
-    masks = list_images(*(p / "ground_truth" for p in categories.values()), deep=True)
-    return DataFolder(layout, train, test, notes, strays=[mask for mask in masks if mask not in used])
+    name, absent = root.resolve().name, []
+    if (visa := read_visa(root)) is not None:
+        found, absent = visa
+        lost = f" ({len(absent)} categories of its table have no folder)" if absent else ""
+        layout = f"the VisA layout{lost}"
+    elif (single := read_category(root)) is not None:
+        found, layout = {name: single}, f"{'an' if single.layout[0] == 'M' else 'a'} {single.layout} category"
+    else:
+        inner = {p.name: category for p in folders_in(root) if (category := read_category(p)) is not None}
+        layout = f"a folder of {' and '.join(sorted({c.layout for c in inner.values()}))} categories"
+        found = inner
+    if not any(category.train is not None for category in found.values()):
+        flat, layout = _flat(root, [] if found else folders_in(root))
+        own = found.get(name, flat)
+        found = found | {name: replace(flat, test=own.test, strays=own.strays)}
+    test = {n: c.test for n, c in found.items() if c.test is not None}
+    if any(item.mask and item.mask.is_dir() for items in test.values() for item in items):
+        layout += " with a folder of masks per image"
+    notes = [f"{n}: {c.left_out} were left out." for n, c in found.items() if c.left_out]
+    notes += [sentence] if (sentence := not_read(root)) else []
+    train = {n: c.train for n, c in found.items() if c.train is not None}
+    return DataFolder(layout, train, test, tuple(notes), absent, [p for c in found.values() for p in c.strays])
 
 
-def _test_items(category: Path) -> list[TestItem]:
-    items = []
-    for folder in _folders(category / "test"):
-        defect = "good" if folder.name.lower() in GOOD else folder.name
-        marks = category / "ground_truth" / folder.name
-        # By the image that they mark, without its suffix or with it; of two, the one that is named as a mask wins.
-        every = sorted(list_images(marks, deep=True), key=lambda p: _MASK.search(p.stem) is not None)
-        masks = {} if defect == "good" else {p.relative_to(marks).with_name(_MASK.sub("", p.stem)): p for p in every}
-        for path in _only_images(list_images(folder, deep=True)):
-            place = path.relative_to(folder)
-            items.append(TestItem(path, defect, masks.get(place.with_suffix("")) or masks.get(place)))
-    return items
-
-
-def _is_category(folder: Path) -> bool:
-    return bool(_good_folders(folder)) or (folder / "test").is_dir()
-
-
-def _good_folders(category: Path) -> list[Path]:
-    return [p for p in _folders(category / "train") if p.name.lower() in GOOD]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")) if folder.is_dir() else []
-
-
-def _only_images(paths: list[Path]) -> list[Path]:
-    return [path for path in paths if not _MASK.search(path.stem) and not is_heatmap(path)]
+def _flat(root: Path, inner: list[Path]) -> tuple[Category, str]:
+    """A folder of good images; without any of its own, those in the folders inside, but for defects and masks."""
+    every, layout = list_images(root), "a flat folder"
+    inner = [p for p in inner if p.name.lower() not in (*layouts.BAD, *layouts.MASKS)]
+    inside = list_images(*inner, deep=True)
+    left = [f"{len(inside)} images in folders inside"] if every and inside else []
+    if not every and inside:
+        every, layout = inside, f"a folder of {len(inner)} folders of images"
+    train = only_images(every)
+    left = ([f"{len(every) - len(train)} masks and heat maps"] if len(every) > len(train) else []) + left
+    return Category("flat", train, None, left_out=" and ".join(left)), layout

@@ -33,22 +33,20 @@ class HeatmapWriter:
         from matplotlib import colormaps  # here, as only writing pictures needs it
 
         self.folder, self.scale = folder, scale
-        self.table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+        self.table = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
 
     @property
     def legend(self) -> str:
         """One sentence on how to read the files; empty before there is a scale."""
-        colours = "Colours of all heat maps run from 0 (black) to {:.4g} and above (pale yellow)."
-        return colours.format(self.scale) if self.scale else ""
+        colours = f"Colours of all heat maps run from 0 (black) to {self.scale or 0:.4g} and above (pale yellow)."
+        return colours if self.scale else ""
 
     def write(self, name: str, heatmap: np.ndarray, *, height: int, width: int) -> Path:
         """``<folder>/<name>_heat.png`` at the image's own size; ``heatmap`` is ``(H, W)``, non-negative."""
         self.scale = self.scale or float(heatmap.max()) or 1.0
         levels = np.clip(resize_map(heatmap, height=height, width=width) / self.scale * 255, 0, 255)
-        path = self.folder / f"{name}{_SUFFIX}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        info = PngInfo()
-        info.add_text(_KEY, f"0 to {self.scale!r}")
+        (path := self.folder / f"{name}{_SUFFIX}").parent.mkdir(parents=True, exist_ok=True)
+        (info := PngInfo()).add_text(_KEY, f"0 to {self.scale!r}")
         temporary = path.with_name(f".{os.getpid()}.png")  # short, as the name may be as long as a name can be
         Image.fromarray(self.table[levels.round().astype(np.uint8)]).save(temporary, "PNG", pnginfo=info)
         os.replace(temporary, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fmcore.data.decoder import MAX_PIXELS, check_size, decode, decode_levels, image_errors, open_image, scaled
+from fmcore.data.decoder import MAX_PIXELS, check_size, decode, full_scale, image_errors, open_image, scaled
 from fmcore.data.decoder import SUFFIXES as SUFFIXES  # for callers
+from fmcore.data.mask import read_mask as read_mask
 from fmcore.errors import ImageError
 
-MOST_LABELS = 31  # a mask with no larger value holds labels; anything that is meant to be seen is brighter
+BITS = (8, 10, 12, 14, 16)  # of values in 16-bit files
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -24,11 +25,13 @@ class Picture:
     """``pixels`` is ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] for more than 8 bits.
 
     A large file is reduced when it is read; ``size_in_file`` is the height and width that it had, for maps to come
-    back at. `Picture.of` checks what it is given, the constructor does not.
+    back at. ``full`` is the largest value its source can hold: 255, 65535, or 1 of floats. `Picture.of` checks what it
+    is given, the constructor does not.
     """
 
     pixels: np.ndarray
     size_in_file: tuple[int, int] = ()
+    full: int = 255
 
     def __post_init__(self) -> None:
         if not self.size_in_file:
@@ -46,9 +49,9 @@ class Picture:
             with image_errors("image"):
                 check_size(source, "image", max_pixels)
                 source.load()  # whole, as a reduced decoding would change the caller's image
-                return cls(*decode(source, "image"))
+                return cls(*decode(source, "image"), full_scale(source))
         if isinstance(source, np.ndarray):
-            return cls(_from_array(source))
+            return cls(_from_array(source), full={"u": 256**source.itemsize - 1, "f": 1}.get(source.dtype.kind, 255))
         raise ImageError(f"A {type(source).__name__} is no picture: give a path, a PIL image or a NumPy array.")
 
     @property
@@ -64,6 +67,17 @@ class Picture:
         """Whether one channel holds everything: stored as gray, or RGB with three equal channels."""
         p = self.pixels
         return p.ndim == 2 or bool((p[..., 0] == p[..., 1]).all() and (p[..., 0] == p[..., 2]).all())
+
+    @property
+    def largest(self) -> int:
+        """The largest value of 16-bit data; 0 of others."""
+        return round(float(self.pixels.max()) * 65535) if self.full == 65535 else 0
+
+    def of_depth(self, bits: int) -> Picture:
+        """16-bit data as the ``bits`` that they hold, larger values cut off: 1.0 is then ``2^bits - 1``."""
+        if self.full != 65535 or bits == 16:
+            return self
+        return replace(self, pixels=np.minimum(self.pixels * (65535 / (2**bits - 1)), 1).astype(np.float32))
 
     def resized(self, height: int, width: int, channels: int) -> Tensor:
         """``(channels, height, width)`` float32 in [-1, 1], by antialiased bicubic interpolation of the whole picture,
@@ -85,42 +99,15 @@ class Picture:
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Decode an image file of at most ``max_pixels``; an app that takes uploads sets a lower limit.
-
-    Raises `ImageError` if it is missing, empty, no image of a known kind, damaged, cut off or too large, which is
-    known before any pixel is decoded.
-    """
+    """Decode an image file of at most ``max_pixels``. Raises `ImageError` if it is missing, empty, no image of a known
+    kind, damaged, cut off or too large, which is known before any pixel is decoded."""
     with open_image(path, max_pixels) as image:
-        return Picture(*decode(image, Path(path).name))
+        return Picture(*decode(image, Path(path).name), full_scale(image))
 
 
-def read_mask(path: str | Path, *, height: int | None = None, width: int | None = None) -> np.ndarray:
-    """A ground-truth mask as bool, at its own size or resized to ``(height, width)`` by nearest neighbour after it was
-    made binary.
-
-    Marked are the pixels brighter than half of the file's full scale (255, or 65535 for 16 bits; the brightest
-    channel of a colour file). A file whose largest value is at most `MOST_LABELS` holds labels instead: 0 and 1,
-    or the number of the kind of defect, as in VisA; there every pixel that is not 0 is marked.
-
-    Raises `ImageError` as `read_picture`, or if no pixel is marked, in the file or after the resize.
-    """
-    with open_image(path) as image:
-        values = decode_levels(image, name := Path(path).name)
-    full, unit = (255, 1) if values.dtype == np.uint8 else (65535, 65535)
-    largest = round(float(values.max()) * unit)
-    if largest == 0:
-        raise ImageError(f"The mask {name!r} is empty, all its pixels are black: mark the defect, or remove the file.")
-    marked = values > (0 if largest <= MOST_LABELS else full / unit / 2)
-    if not marked.any():
-        said = f"marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}"
-        raise ImageError(f"The mask {name!r} {said}.")
-    if height is None or width is None:
-        return marked
-    mask = np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST))
-    if not mask.any():
-        left = f"{int(marked.sum())} of {marked.size} pixels, and none of them is left at {width} x {height}"
-        raise ImageError(f"The mask {name!r} marks {left}: use a larger size, or remove the file.")
-    return mask
+def bits_of(largest: int) -> int:
+    """How many of `BITS` hold a largest value; 16 where it is 0, not known."""
+    return next(bits for bits in BITS if largest < 2**bits) if largest else 16
 
 
 def resize_map(values: np.ndarray, *, height: int, width: int) -> np.ndarray:

@@ -29,8 +29,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import posterior_spread, velocity_gain
 from fmcore.fields.field import VelocityField
+from fmcore.fields.gaussian import posterior_spread, velocity_gain
 from fmcore.fields.mixture import MixtureField
 from fmcore.fields.plane import PlaneMixture
 from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, gap

@@ -30,9 +30,8 @@ from torch import Tensor, nn
 from fmcore.decomposition.sampled import DecompositionSettings, DecompositionStep, decompose
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields.empirical import EmpiricalField
-from fmcore.fields.exact import Covariance, ExactField, posterior_spread, state_variance
-from fmcore.fields.field import VelocityField
-from fmcore.fields.gaussian import GaussianField, fit_gaussian
+from fmcore.fields.field import ExactField, VelocityField
+from fmcore.fields.gaussian import Covariance, GaussianField, fit_gaussian, posterior_spread, state_variance
 from fmcore.path import interpolate
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import start_training

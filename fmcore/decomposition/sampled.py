@@ -36,8 +36,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import ExactField
-from fmcore.fields.field import VelocityField
+from fmcore.fields.field import ExactField, VelocityField
 from fmcore.mismatch import Mismatch, PathSettings, gap
 from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings

@@ -174,15 +174,10 @@ def _trained(
 
 
 def _view(sources: Sequence[Any], settings: FitSettings) -> View:
-    sample = sample_of(sources)
-    if all(isinstance(source, str | Path) for source in sources):
-        about = describe_set(sources)
-        height, width, gray = about.height, about.width, about.is_gray
-    else:
-        every = sample_of(sources, len(sources))
-        height, width = (int(np.median([getattr(p, side) for p in every])) for side in ("height", "width"))
-        gray = all(p.is_gray for p in every)
-    return settings.view_class.fit(sample, height, width, gray, **settings.view_options())
+    about = describe_set(sources)
+    sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
+    view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
+    return view.at_depth(about.bits)
 
 
 def _read(features: Features, name: str, settings: FitSettings) -> Iterator[FitRecord]:

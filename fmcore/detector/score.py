@@ -108,4 +108,5 @@ def score(
     mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
     found = judge(model, mismatch, paths, heat, category, threshold)
     heatmap = model.view(category).enlarge(found.heatmap, *picture.size_in_file)
-    return Result(heatmap, found.score, found.threshold, found.anomalous, found.note)
+    note = found.note or model.view(category).remark(picture)
+    return Result(heatmap, found.score, found.threshold, found.anomalous, note)

@@ -81,11 +81,14 @@ def score_files(
         for done, (path, name) in enumerate(files, start=1):
             row, note = {"file": readable(path)}, ""
             try:
-                found = score(model, read_picture(path), category, paths=paths, heat=heat, threshold=threshold)
+                picture = read_picture(path)
+                found = score(model, picture, category, paths=paths, heat=heat, threshold=threshold)
                 # repr keeps every bit, so that a score can be compared exactly.
                 row |= {"score": repr(found.score), "verdict": _SAID[found.anomalous]}
                 row["threshold"] = "" if found.threshold is None else repr(found.threshold)
                 note = "" if found.note in said else found.note
+                if remark := model.view(category).remark(picture):
+                    note = f"'{path.name}': {remark}"
                 said.add(note)
                 height, width = found.heatmap.shape
                 written = {"heatmap": writer.write(name, found.heatmap, height=height, width=width)}

@@ -14,7 +14,7 @@ from fmcore.registry import options_of
 from fmcore.settings import Settings
 from fmcore.training import TrainSettings
 from fmcore.views import VIEWS, View
-from fmcore.views.encoders import DEFAULT
+from fmcore.views.encoder import DEFAULT
 
 PIXELS = "none"  # --encoder none
 PATHS = 4  # K of fields without an exact mean

@@ -33,7 +33,7 @@ from fmcore.mismatch import Mismatch, mismatch_steps, smooth
 from fmcore.registry import Registry
 from fmcore.settings import Settings
 from fmcore.training.checkpoint import write_atomically
-from fmcore.views.encoders import DEFAULT
+from fmcore.views.encoder import DEFAULT
 
 # View and field of each name; "gaussian" is the closed form that suits the view.
 FIELDS = {

@@ -71,13 +71,14 @@ def measure(
     for done, item in enumerate(items, start=1):
         try:
             started = time.perf_counter()
-            found = heatmap(read_picture(item.path))
+            found = heatmap(picture := read_picture(item.path))
             spent += time.perf_counter() - started
             if not np.isfinite(found).all():
                 raise ModelError(f"The model gives numbers that are not finite for '{item.path.name}': fit it again.")
             about = {"file": str(item.path), "kind": item.defect, "defective": not item.is_good}
             images.append(about | {"score": image_score(found)})
-            mask = read_mask(item.mask, height=size, width=size) if item.mask else None
+            own = picture.size_in_file
+            mask = read_mask(item.mask, height=size, width=size, size_of_image=own) if item.mask else None
             if item.is_good or mask is not None:
                 pixels.add(resize_map(found, height=size, width=size), mask)
         except ImageError as error:
@@ -94,10 +95,18 @@ def measure(
         "n_defective": int(defective.sum()),
         "n_masks": sum(pixels.defective),
         "seconds_per_image": spent / len(images),
+        "undefined": _why_undefined(int((~defective).sum()), int(defective.sum()), sum(pixels.defective)),
         "unreadable": unreadable,
         "images": images,
     }
     yield Progress(len(items), len(items), result)
+
+
+def _why_undefined(good: int, defective: int, masks: int) -> list[str]:
+    """A sentence on each figure that cannot be had, and what is missing for it."""
+    lacking = [name for name, count in (("good", good), ("defective", defective)) if not count]
+    image = [f"The figures of images are n/a: there are no {name} test images." for name in lacking]
+    return image + (["The figures of pixels are n/a: no defective image has a mask that can be used."] * (not masks))
 
 
 def test_categories(data: str | Path, model: Model, category: str | None = None) -> dict[str, list[TestItem]]:

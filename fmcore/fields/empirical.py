@@ -1,5 +1,4 @@
 """The exact velocity field of a finite set: what a network that learned its training data by heart would predict.
-
 For data drawn uniformly from ``y_1 .. y_N``, the posterior of the data is a softmax over the set,
 
     P(y_i | x_t = x)  proportional to  exp(-||x - t y_i||^2 / (2 (1 - t)^2)),
@@ -15,17 +14,14 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import DataError
-from fmcore.fields.exact import ExactField, require_before_data
+from fmcore.fields.field import ExactField, require_before_data
 from fmcore.path import expand_time
 
 
 class EmpiricalField(ExactField):
-    """Velocity field of the uniform law on a finite set ``points`` ``(N, *shape)``, N >= 1, finite (else `DataError`);
-    members that are equal count twice. Every method raises `SettingsError` for a time outside [0, 1): at ``t = 1`` the
-    law has no density.
-
-    It computes in float64, since for t near 1 the exponents are small differences of numbers as large as
-    ``D / (1 - t)^2``."""
+    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, finite (else `DataError`), which may
+    repeat. Every method raises `SettingsError` for a time outside [0, 1): at 1 the law has no density. It computes in
+    float64, since for t near 1 the exponents are small differences of numbers as large as ``D / (1 - t)^2``."""
 
     def __init__(self, points: Tensor):
         super().__init__()
@@ -34,12 +30,12 @@ class EmpiricalField(ExactField):
         self.register_buffer("points", points.float())
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        mean = self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
-        return ((mean - x.flatten(1).double()) / (1 - expand_time(t, mean))).to(x.dtype).view_as(x)
+        mean, state = self._mean(x, t), x.flatten(1).double()
+        return ((mean - state) / (1 - expand_time(t, state))).to(x.dtype).view_as(x)
 
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
         # A convex combination of the set: through the velocity it would be rounded twice near t = 1.
-        return (self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()).to(x.dtype).view_as(x)
+        return self._mean(x, t).to(x.dtype).view_as(x)
 
     def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``log (1/N) sum_i N(x; t y_i, (1 - t)^2 I)``, ``(B,)``."""
@@ -56,6 +52,9 @@ class EmpiricalField(ExactField):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         return self.points[torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)]
+
+    def _mean(self, x: Tensor, t: float | Tensor) -> Tensor:
+        return self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
 
     def _exponents(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``(t <x, y_i> - t^2 ||y_i||^2 / 2) / (1 - t)^2``, those of the posterior without their part in x alone,

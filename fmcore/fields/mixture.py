@@ -1,6 +1,4 @@
-"""The exact velocity field of a Gaussian mixture.
-
-Given its component k the data are Gaussian, so everything is a sum over components weighted by the
+"""The exact velocity field of a Gaussian mixture: sums over components k, each a Gaussian, weighted by the
 responsibilities ``r_k(x, t) = P(k | x_t = x)``, a softmax of ``log weight_k + log p_{k,t}(x)``:
 
     p_t = sum_k weight_k p_{k,t},    v = sum_k r_k v_k,
@@ -14,7 +12,8 @@ import torch
 from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
-from fmcore.fields.exact import Covariance, ExactField, posterior_spread, velocity_gain
+from fmcore.fields.field import ExactField
+from fmcore.fields.gaussian import Covariance, posterior_spread, velocity_gain
 from fmcore.path import expand_time
 
 
@@ -22,9 +21,8 @@ class MixtureField(ExactField):
     """Velocity field of ``sum_k weight_k N(m_k, S_k)``, each ``S_k`` principal components plus isotropic rest: positive
     ``weights`` ``(M,)``, scaled to sum to one, ``means`` ``(M, *shape)``, ``components`` ``(M, k, D)`` orthonormal rows
     for each, k >= 0, ``variances`` ``(M, k)`` along them, and ``rest`` ``(M,)``, that of all other directions.
-
-    A call needs memory for ``M B D`` numbers; split larger batches. Raises `DataError` for no means, or some that are
-    not finite, and `SettingsError` for weights or variances that are not positive."""
+    Raises `DataError` for no means, or some that are not finite, and `SettingsError` for weights or variances that are
+    not positive. A call needs memory for ``M B D`` numbers."""
 
     def __init__(self, weights: Tensor, means: Tensor, components: Tensor, variances: Tensor, rest: Tensor):
         super().__init__()
@@ -72,7 +70,8 @@ class MixtureField(ExactField):
         for index in chosen.unique().tolist():
             mine = (chosen == index).nonzero()[:, 0].to(draws.device)
             covariance = Covariance(self.components[index], self.variances[index], self.rest[index : index + 1])
-            draws[mine] += covariance.draw(len(mine), generator)
+            noise = torch.randn(len(mine), draws.shape[1], generator=generator, dtype=draws.dtype)
+            draws[mine] += covariance.draw(noise.to(draws.device))
         return draws.view(count, *self.means.shape[1:])
 
     @property

@@ -1,7 +1,5 @@
-"""A small velocity network for points, and its training (Eq. 1) as a generator of records.
-
-2,000 steps on points of the plane take seconds on one core, so it can be trained while one watches. It knows nothing of
-the law but its points: it shows how a learned field differs from the exact one."""
+"""A small velocity network for points, trained (Eq. 1) in seconds while one watches: how a learned field, which knows
+nothing of the law but its points, differs from the exact one."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fmcore.errors import DataError, TrainingError
-from fmcore.fields.exact import ExactField
+from fmcore.fields.field import ExactField
 from fmcore.path import expand_time, interpolate
 from fmcore.settings import Settings
 
@@ -36,25 +34,21 @@ class PointTrainSettings(Settings):
 
 
 class PointTrainRecord(NamedTuple):
-    """One finished step; ``loss`` is the mean over the batch of ``||v - u||^2``, summed over dimensions."""
-
     step: int
-    loss: float
+    loss: float  # mean over the batch of ``||v - u||^2``, summed over dimensions
 
 
 class PointNetwork(nn.Module):
-    """A velocity field ``v(x, t)`` on points ``(B, dimension)``: a multilayer perceptron of state and time.
-
-    States are taken relative to ``centre`` and ``scale`` (mean and root-mean-square spread of the data), so that the
-    network sees numbers of order one whatever the units. The global random state is not touched."""
+    """Velocity field on points ``(B, dimension)``: a multilayer perceptron of time and of the state relative to
+    ``centre`` and ``scale``, mean and root-mean-square spread of the data. The global random state is not touched."""
 
     def __init__(self, dimension: int, settings: PointTrainSettings, *, centre: Tensor, scale: float):
         super().__init__()
         self.register_buffer("centre", centre.float())
         self.register_buffer("scale", torch.tensor(float(scale)))
         generator = torch.Generator().manual_seed(settings.seed)
-        self.layers = nn.Sequential()
         widths = [dimension + len(WAVES) + 2, *[settings.width] * settings.depth, dimension]
+        self.layers = nn.Sequential()
         for before, after in itertools.pairwise(widths):
             layer = nn.utils.skip_init(nn.Linear, before, after)  # its own weights come from the global generator
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
@@ -63,7 +57,6 @@ class PointNetwork(nn.Module):
         del self.layers[-1]
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Velocity ``(B, D)`` at states ``x`` ``(B, D)``; ``t`` a float or ``(B,)``."""
         time = expand_time(t, x).expand(len(x), 1)
         waves = time * math.pi * torch.tensor(WAVES)
         # The state's own mean and spread at t, if the data were a Gaussian: inputs of order one at every t.
@@ -111,8 +104,8 @@ class PointTraining:
 
 
 def attainable_loss(field: ExactField, *, samples: int = 8192, seed: int = 0) -> float:
-    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo with the inner
-    expectation exact; t stays below 0.999, where the integrand of a law without density is still finite."""
+    """``E_t E tr Cov(u | X_t)``: the loss of Eq. 1 that no network can go below, by Monte Carlo, the inner expectation
+    exact; t stays below 0.999, where that of a law without density is still finite."""
     generator = torch.Generator().manual_seed(seed)
     x1, x0, t = draw_pairs(field.sample(samples, generator), samples, generator)
     t = t.clamp_max(0.999)

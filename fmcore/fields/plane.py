@@ -1,17 +1,13 @@
-"""A Gaussian mixture of the plane, evaluated at very many states of one time: what a score landscape asks for.
+"""Laws of the plane to see and test the method on, each an exact `MixtureField`, and a fast way to evaluate one.
 
-At one time every exponent of the mixture is a quadratic in the state and every component's velocity is affine in it,
-so with the features ``f = (1, x, y, x^2, x y, y^2)`` both are matrix products:
-
-    log (weight_k p_{k,t}) = f Q_k,    v_k = f V_k,    v = sum_k r_k v_k,    r = softmax_k(f Q).
-
-``Q`` and ``V`` are found from the mixture's own values at six states. The result is `MixtureField` to rounding, about
-ten times faster; it has velocities only."""
+An arc with radial noise has no closed form, but a mixture of short Gaussian strokes along it has one and comes as close
+as one likes: strokes of length 0.6 of their spacing add up to an even line within 0.2 %."""
 
 from __future__ import annotations
 
 import copy
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -19,9 +15,50 @@ from torch import Tensor
 from fmcore.errors import DataError
 from fmcore.fields.mixture import MixtureField
 
+STROKE = 0.6  # standard deviation of a stroke along the arc, in units of the spacing of strokes
+
+
+def semicircle(*, strokes: int = 96) -> MixtureField:
+    """The upper half of a circle of radius 5 around (0, 3), uniform in angle, with Gaussian noise of 0.1 across it."""
+    return _arcs({0.0: (0.0, 3.0)}, 5.0, 0.1, strokes)
+
+
+def two_moons(*, strokes: int = 96) -> MixtureField:
+    """Half circles of radius 3 and noise 0.2, the upper one around (-1.5, -0.75), the lower one around (1.5, 0.75)."""
+    return _arcs({0.0: (-1.5, -0.75), math.pi: (1.5, 0.75)}, 3.0, 0.2, strokes)
+
+
+def three_clusters() -> MixtureField:
+    """Round clusters of standard deviation 0.5 at distance 4 from the origin, the first one on top."""
+    means = 4.0 * _directions(math.pi / 2 + torch.arange(3, dtype=torch.float64) * 2 * math.pi / 3)
+    return MixtureField.isotropic(torch.ones(3), means, torch.full((3,), 0.5**2))
+
+
+def _arcs(centres: dict[float, tuple[float, float]], radius: float, noise: float, strokes: int) -> MixtureField:
+    """Half circles, each from its angle on around its centre."""
+    step = math.pi / strokes
+    angles = step * (torch.arange(strokes, dtype=torch.float64) + 0.5)
+    radial = torch.cat([_directions(start + angles) for start in centres])
+    middle = torch.tensor(list(centres.values()), dtype=torch.float64).repeat_interleave(strokes, 0)
+    across, along = (torch.full((len(radial),), width**2) for width in (noise, STROKE * step * radius))
+    return MixtureField(torch.ones(len(radial)), middle + radius * radial, radial[:, None], across[:, None], along)
+
+
+def _directions(angles: Tensor) -> Tensor:
+    """Unit vectors ``(M, 2)``."""
+    return torch.stack([angles.cos(), angles.sin()], 1)
+
 
 class PlaneMixture:
-    """``(x, t) -> v`` of a two-dimensional `MixtureField` (`DataError` for others): states ``(B, 2)``, t a float."""
+    """A two-dimensional `MixtureField` (`DataError` for others) as a velocity field: states ``(B, 2)``, t a float.
+
+    Equal to rounding, but ten times faster at the very many states of a score landscape: at one time every exponent is
+    a quadratic in the state and every component's velocity affine, so with ``f = (1, x, y, x^2, x y, y^2)`` both are
+    matrix products,
+
+        log (weight_k p_{k,t}) = f Q_k,    v_k = f V_k,    v = sum_k r_k v_k,    r = softmax_k(f Q),
+
+    with ``Q`` and ``V`` from the mixture's own values at six states."""
 
     def __init__(self, mixture: MixtureField):
         if mixture.means[0].numel() != 2:

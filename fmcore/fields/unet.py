@@ -1,18 +1,14 @@
 """`VelocityUNet`: the learned velocity field, a small class-conditional U-Net on the grid of any view.
 
-What is notable in it:
+A patchify stem takes ``patch x patch`` pixels at once, so that it runs on about 32 x 32 places; a grid that does not
+halve evenly is padded by its edge values. It starts from a closed form and predicts only the residual F, in units of
+the closed form's own error at t (the idea of EDM's preconditioning, Karras et al. 2022),
 
-- A patchify stem: pixels are taken ``patch x patch`` at once, so that the U-Net runs on about 32 x 32 places. A grid
-  that does not halve evenly is padded by its edge values and cropped after.
-- It can start from a closed form and predict only the residual F, in units of the closed form's own error at t (the
-  idea of EDM's preconditioning, Karras et al. 2022), so that an untrained network (F = 0) is the closed form:
+    v(x, t) = v_start(x, t) + t^2 s(t) F(x, t),      s(t)^2 = level(t) mean Var_start(u | x_t),
 
-      v(x, t) = v_start(x, t) + t^2 s(t) F(x, t),      s(t)^2 = level(t) mean Var_start(u | x_t).
-
-  Without the gate t^2 the unpredictable targets of small t hold F at zero for many hundred steps.
-- Its input is the whitened state, of unit scale at every t, beside the closed form's estimate of the clean image.
-- With ``start="none"`` it is the plain recipe of the paper: a U-Net that predicts v.
-"""
+from the whitened state, of unit scale at every t, and the closed form's estimate of the clean image. Without the gate
+t^2 the unpredictable targets of small t hold F at zero for many hundred steps. With ``start="none"`` it is the plain
+recipe of the paper: a U-Net that predicts v."""
 
 from __future__ import annotations
 
@@ -43,8 +39,9 @@ Shape = Sequence[int]
 
 @FIELDS.register
 class VelocityUNet(Field):
-    """Velocity field ``(x, t, category) -> v``; made by `new`. ``starts`` are the closed forms, one per category, never
-    trained; ``level`` ``(categories, BINS)`` is how much larger their squared error is than they expect, by time."""
+    """``(x, t, category) -> v``, the category an index or ``(B,)`` of them; made by `new`. ``starts`` are the closed
+    forms, one per category, never trained; ``level`` ``(categories, BINS)`` is how much larger their squared error is
+    than they expect, by time."""
 
     kind = "unet"
     trained = True
@@ -56,8 +53,8 @@ class VelocityUNet(Field):
         if len(starts) != (0 if start == "none" else categories):
             raise SettingsError(f"A network of {categories} categories starts from {categories} fields or from none.")
         config = {"shape": list(shape), "categories": categories, "widths": list(widths), "blocks": blocks}
-        config["starts"] = [s.config if isinstance(s, Field) else s for s in starts]
-        super().__init__(**config, patch=patch, start=start)
+        configs = [s.config if isinstance(s, Field) else s for s in starts]
+        super().__init__(**config, patch=patch, start=start, starts=configs)
         self.shape = tuple(shape)
         self.starts = nn.ModuleList(s if isinstance(s, Field) else FIELDS.build(start, s) for s in starts)
         self.register_buffer("level", torch.ones(categories, BINS))
@@ -67,9 +64,8 @@ class VelocityUNet(Field):
     def new(
         cls, starts: Sequence[Field] | None, shape: Shape, categories: int, *, widths: Shape, blocks: int, seed: int
     ) -> VelocityUNet:
-        """An untrained network for ``shape`` ``(C, H, W)``; ``seed`` does not touch the global random state. ``starts``
-        are closed forms, one per category (else `SettingsError`), all of one kind, with ``whiten(x, t)`` and
-        ``residual_variance(t)``; None: the network predicts v itself."""
+        """Untrained, for ``shape`` ``(C, H, W)``; the global random state is not touched. ``starts`` are a
+        `fmcore.fields.gaussian.GaussianLaw` per category, of one kind (else `SettingsError`), or None."""
         patch, starts = max(1, round(math.sqrt(shape[1] * shape[2]) / SIDE)), starts or ()
         with torch.random.fork_rng(devices=()):
             torch.default_generator.manual_seed(seed)
@@ -85,7 +81,6 @@ class VelocityUNet(Field):
         return cls.new(starts, tensors[0].shape, 1, widths=widths, blocks=blocks, seed=0)
 
     def forward(self, x: Tensor, t: float | Tensor, category: int | Tensor = 0) -> Tensor:
-        """Velocity ``(B, C, H, W)``; ``t`` a float or ``(B,)``, ``category`` an index or ``(B,)`` of them."""
         times = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
         labels = torch.as_tensor(category, device=x.device).expand(len(x))
         if not self.starts:
@@ -94,12 +89,11 @@ class VelocityUNet(Field):
         return start + expand_time(scale, x) * self.residual(inputs, times, labels)
 
     def residual(self, inputs: Tensor, times: Tensor, labels: Tensor) -> Tensor:
-        """The gated network output ``t^2 F``, the residual in units of ``s(t)``, shaped as ``x``."""
+        """``t^2 F``, the residual in units of ``s(t)``, shaped as ``x``."""
         return expand_time(times**2, inputs) * self.core(inputs, times, labels).float()
 
     def prepare(self, x: Tensor, times: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The closed-form part: ``v_start`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input
-        ``(B, 2 C, H, W)``: the whitened state beside the start's estimate of the clean image."""
+        """``v_start`` shaped as ``x``, ``s(t)`` ``(B,)``, and the network's input ``(B, 2 C, H, W)``."""
         start, white, scale = torch.empty_like(x), torch.empty_like(x), torch.empty_like(times)
         for index in labels.unique().tolist():
             mine, field = labels == index, self.starts[index]

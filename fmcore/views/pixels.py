@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import torch
 from pydantic import Field as Range
 from torch import Tensor
 
@@ -25,8 +24,7 @@ class PixelView(View):
 
     def __init__(self, channels: int, height: int, width: int):
         super().__init__(channels=channels, height=height, width=width)
-        self.channels, self.height, self.width = channels, height, width
-        self.register_buffer("_place", torch.empty(0), persistent=False)
+        self.smoothing = (height * width) ** 0.5 / 32
 
     @classmethod
     def fit(cls, sample: Sequence[Picture], height: int, width: int, gray: bool, *, size: Size = 128) -> PixelView:
@@ -35,14 +33,6 @@ class PixelView(View):
 
     def forward(self, picture: Picture) -> Tensor:
         return picture.resized(self.height, self.width, self.channels).to(self.device)
-
-    @property
-    def smoothing(self) -> float:
-        return (self.height * self.width) ** 0.5 / 32
-
-    @property
-    def device(self) -> torch.device:
-        return self._place.device
 
     def describe(self) -> str:
         return f"{'gray' if self.channels == 1 else 'RGB'} pixels, {self.width} x {self.height}"

@@ -18,42 +18,57 @@ class View(Part, abc.ABC):
     """``view(picture)`` is a float32 tensor ``(C, H, W)``; `fmcore.mismatch` gives maps ``(H, W)`` of that grid.
 
     ``closed_form`` names the field that suits this view without training, and is a network's start; ``paths`` is the
-    number of noise draws that suits that field (`PathSettings.paths`).
-    """
+    number of noise draws that suits that field (`PathSettings.paths`); ``smoothing`` is the blur that suits its maps,
+    sigma in cells. All values of the config are attributes."""
 
     closed_form: str
     paths: int
+    smoothing: float
     channels: int
     height: int
     width: int
+    bits: int = 16  # of the values of 16-bit pictures
+    depth: str = ""  # what to add to `describe` where these are fewer
+
+    def __init__(self, **config: Any):
+        super().__init__(**config)
+        self.__dict__.update(config)
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    def at_depth(self, bits: int) -> Self:
+        """Itself, for a set whose 16-bit pictures hold so many bits, as all that it is given from now on."""
+        if bits < 16:
+            self.bits, self.depth = bits, f", {bits}-bit values in 16-bit files"
+            self.config["bits"] = bits
+        return self
+
+    def __call__(self, picture: Picture) -> Tensor:
+        return super().__call__(picture.of_depth(self.bits))
+
+    def remark(self, picture: Picture) -> str:
+        """A sentence where a picture holds larger values than the set that the view is of; or nothing."""
+        if picture.largest < 2**self.bits:
+            return ""
+        held = f"values up to {picture.largest}, but the good images of this model need {self.bits} bits"
+        return f"This picture holds {held} (at most {2**self.bits - 1}): what is larger was cut off."
 
     @classmethod
     @abc.abstractmethod
     def fit(cls, sample: Sequence[Picture], height: int, width: int, gray: bool, **options: Any) -> Self:
-        """The view of a set of normal images.
-
-        Args:
-            sample: some of them, at least one, for statistics.
-            height, width: median size of all.
-            gray: whether all are gray.
-        """
+        """The view of a set of normal images: ``sample`` is some of them, at least one, for statistics; ``height`` and
+        ``width`` are the median size of all; ``gray``: all are."""
 
     @abc.abstractmethod
     def forward(self, picture: Picture) -> Tensor:
         """``(C, H, W)`` float32, on the view's device. One picture at a time, so that nothing depends on a batch."""
 
-    @property
-    @abc.abstractmethod
-    def smoothing(self) -> float:
-        """Blur that suits maps of this view, sigma in cells."""
-
-    @property
-    @abc.abstractmethod
-    def device(self) -> torch.device: ...
-
     @abc.abstractmethod
     def describe(self) -> str:
         """In a few words what this view sees, for people."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._place.device
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,4 +87,10 @@ def sides_of(area: float, height: int, width: int, step: int) -> tuple[int, int]
     return high, wide
 
 
-VIEWS: Registry[type[View]] = Registry("view")
+class _Views(Registry[type[View]]):
+    def build(self, kind: str, config: dict[str, Any]) -> View:
+        view = super().build(kind, {name: value for name, value in config.items() if name != "bits"})
+        return view.at_depth(config.get("bits", 16))
+
+
+VIEWS = _Views("view")

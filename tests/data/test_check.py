@@ -82,6 +82,33 @@ def test_damage_is_one_sentence_and_exit_code_1(call, data, fault, parts):
     assert code == 1 and f"Damaged: {report.damaged[0]}" in out and "Nothing is damaged" not in out
 
 
+def test_evaluate_leaves_out_and_names_what_check_rejects(call, model_folder, tmp_path):
+    """A mask of another shape, and one that was not turned as its picture is by its EXIF orientation."""
+    root, exif = write_category(tmp_path / "blob"), Image.Exif()
+    exif[0x0112] = 6
+    images, masks = root / "test" / "square", root / "ground_truth" / "square"
+    Image.new("RGB", (40, 32), "teal").save(images / "000.png", exif=exif)
+    for number, size in ((0, (40, 32)), (1, (40, 32))):
+        mask = np.zeros(size[::-1], np.uint8)
+        mask[4:12, 4:12] = 255
+        Image.fromarray(mask).save(masks / f"00{number}_mask.png")
+    damaged = report_of(root).damaged
+    assert len(damaged) == 2 and all("must have the same shape" in sentence for sentence in damaged)
+    code, _, err = call("evaluate", model_folder, root, "--bootstrap", "0", "--json", tmp_path / "e.json")
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert code == 1 and result["n_masks"] == 2 and result["n_defective"] == 4
+    for sentence in damaged:
+        assert f"Left out: {sentence.split(': ', 1)[1]}" in err
+
+
+def test_a_figure_that_is_not_there_has_a_reason(call, model_folder, tmp_path):
+    root = write_category(tmp_path / "blob")
+    shutil.rmtree(root / "ground_truth")
+    shutil.rmtree(root / "test" / "good")
+    _, out, err = call("evaluate", model_folder, root, "--bootstrap", "0")
+    assert "n/a" in out and "there are no good test images" in err and "no defective image has a mask" in err
+
+
 def test_a_larger_mask_of_the_same_shape_is_no_damage(data):
     mask = data / "a" / "ground_truth" / "square" / "000_mask.png"
     Image.open(mask).resize((64, 64)).save(mask)
@@ -123,6 +150,20 @@ def test_own_output_and_masks_among_the_images_are_noted_and_do_not_count(tmp_pa
     report = report_of(tmp_path / "parts")
     assert report.categories["parts"].counts == Counts(3, 0, 0) and not report.damaged
     assert report.notes == ["parts: 3 masks and heat maps were left out."]
+
+
+def test_files_in_train_and_test_are_named(data):
+    shutil.copy(data / "a" / "train" / "good" / "003.png", data / "a" / "test" / "good" / "zz.png")
+    [note] = report_of(data).notes
+    assert_one_sentence(note, "a: 1 images stand in train and in test", "good/zz.png = 003.png")
+
+
+def test_memory_of_a_fit_is_that_of_its_pictures_up_to_a_bound(call, data, monkeypatch):
+    assert 0.7e9 < (few := report_of(data).memory) < 1e9
+    assert report_of(data / "a").memory == few
+    monkeypatch.setattr("fmcore.data.check.SAMPLE", 10)
+    assert few - report_of(data).memory == 2 * 32 * 32 * 3
+    assert "Fitting takes at most about 0.9 GB of memory" in call("check", data)[1]
 
 
 def test_sizes_are_those_of_the_files_and_a_reduced_picture_fits_its_mask(tmp_path, monkeypatch):

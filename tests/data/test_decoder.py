@@ -10,7 +10,7 @@ import torch
 from conftest import assert_one_sentence, draw_blob
 from PIL import Image
 
-from fmcore.data.folders import describe_set
+from fmcore.data.folders import describe_set, list_images
 from fmcore.data.picture import read_mask, read_picture
 from fmcore.errors import DataError, ImageError
 
@@ -156,3 +156,12 @@ def test_cut_and_corrupted_files_raise_nothing_but_image_errors(tmp_path, kind):
         except DataError as error:
             assert_one_sentence(error)
     assert refused >= 10  # most cuts, at least
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("x.avif", 40), ("x.jp2", 0), ("x.j2k", 0), ("x.jfif", 60)])
+def test_avif_jpeg_2000_and_jfif_are_read(tmp_path, name, tolerance):
+    smooth = np.asarray(Image.fromarray(RGB).resize((64, 48), Image.Resampling.BICUBIC))
+    options = {"quality": 90} if name in ("x.avif", "x.jfif") else {}
+    pixels = read_picture(save(tmp_path, Image.fromarray(smooth), name, **options)).pixels
+    assert np.abs(pixels.astype(int) - smooth).max() <= tolerance
+    assert list_images(tmp_path) == [tmp_path / name]

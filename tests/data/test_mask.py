@@ -7,8 +7,11 @@ import pytest
 from conftest import assert_one_sentence
 from PIL import Image
 
-from fmcore.data.picture import read_mask
+from fmcore.data.mask import read_mask
 from fmcore.errors import ImageError
+
+SQUARE = np.zeros((24, 32), np.uint8)
+SQUARE[5:12, 8:20] = 1
 
 
 def save(folder, image: Image.Image, name: str = "x.png"):
@@ -82,3 +85,67 @@ def test_mask_that_vanishes_in_the_resize_is_an_error(tmp_path):
     with pytest.raises(ImageError) as caught:
         read_mask(path, height=16, width=16)
     assert_one_sentence(caught.value, "'dot_mask.png'", "marks 1 of 4096 pixels", "16 x 16")
+
+
+@pytest.mark.parametrize("weak", [20, 100])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_kinds_of_defect_at_several_levels_all_count(tmp_path, weak, mode):
+    levels = SQUARE * weak
+    levels[15:22, 3:10] = 200
+    assert np.array_equal(read_mask(save(tmp_path, Image.fromarray(levels).convert(mode))), levels > 0)
+
+
+def test_a_palette_marks_all_that_is_not_black(tmp_path):
+    image = Image.fromarray(SQUARE)
+    image.putpalette([0, 0, 0, 64, 0, 0])
+    assert image.mode == "P" and np.array_equal(read_mask(save(tmp_path, image)), SQUARE > 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_is_not_marked(tmp_path, mode):
+    image = Image.new(mode, (32, 24), "white")
+    image.putalpha(Image.fromarray(SQUARE * 255))
+    assert np.array_equal(read_mask(save(tmp_path, image)), SQUARE > 0)
+
+
+@pytest.mark.parametrize("weak", [0, 100])
+def test_soft_edges_and_jpeg_are_cut_at_half_and_two_levels_in_a_jpeg_are_refused(tmp_path, weak):
+    whole = np.kron(SQUARE * 255, np.ones((8, 8), np.uint8))
+    soft = Image.fromarray(whole).resize((128, 96), Image.Resampling.BILINEAR)
+    assert (read_mask(save(tmp_path, soft)) != (np.kron(SQUARE, np.ones((4, 4))) > 0)).mean() < 0.01
+    truth = whole > 0
+    whole[150:180, 20:60] = weak
+    path = tmp_path / "m.jpg"
+    Image.fromarray(whole).save(path, quality=60)
+    if weak == 0:
+        assert np.array_equal(read_mask(path), truth)
+        return
+    with pytest.raises(ImageError) as caught:
+        read_mask(path)
+    assert_one_sentence(caught.value, "'m.jpg'", "neither dark nor bright")
+
+
+def test_an_inverted_mask_is_refused_and_a_whole_one_is_not(tmp_path):
+    with pytest.raises(ImageError) as caught:
+        read_mask(save(tmp_path, Image.fromarray(255 - SQUARE * 255)))
+    assert_one_sentence(caught.value, "seems inverted", "89%")
+    assert read_mask(save(tmp_path, Image.new("L", (8, 8), 255))).all()
+
+
+def test_a_mask_has_the_shape_of_its_image(tmp_path):
+    path = save(tmp_path, Image.fromarray(SQUARE * 255))
+    assert np.array_equal(read_mask(path, size_of_image=(48, 64)), SQUARE > 0)
+    with pytest.raises(ImageError) as caught:
+        read_mask(path, size_of_image=(32, 24))  # of a picture that was turned
+    assert_one_sentence(caught.value, "32 x 24", "24 x 32", "same shape")
+
+
+def test_a_folder_of_masks_is_their_union(tmp_path):
+    other = np.roll(SQUARE, 9, 0)
+    save(tmp_path, Image.fromarray(SQUARE * 255), "000.png")
+    save(tmp_path, Image.fromarray(other * 253), "001.png")
+    assert np.array_equal(read_mask(tmp_path), (SQUARE | other) > 0)
+    save(tmp_path, Image.new("L", (4, 4), 255), "002.png")
+    with pytest.raises(ImageError) as caught:
+        read_mask(tmp_path)
+    assert_one_sentence(caught.value, "2 sizes")

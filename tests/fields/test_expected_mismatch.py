@@ -9,8 +9,7 @@ from conftest import random_gaussian
 
 from fmcore.decomposition.laws import gaussian_terms
 from fmcore.fields import GaussianField
-from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, mismatch_steps
-from fmcore.mismatch.gap import gap
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, gap, mismatch_steps
 
 PLANE = GaussianField(torch.tensor([1.0, 0.0]), torch.tensor([[0.6, 0.8]]), torch.tensor([2.0]), 0.3)
 VIEW = (6, 9, 12)  # neither square nor of three channels

@@ -103,12 +103,12 @@ def test_a_time_per_state_equals_one_call_each():
 
 def test_fit_recovers_a_known_spectrum_from_many_samples():
     truth = random_gaussian((1, 4, 5), 4, seed=5)
-    fitted = fit_gaussian(sample(truth, 1500).float().view(-1, 1, 4, 5), components=4)
+    fitted = fit_gaussian(sample(truth, 800).float().view(-1, 1, 4, 5), components=4)
     assert len(fitted.variances) == 4
     torch.testing.assert_close(fitted.variances, truth.variances, rtol=0.12, atol=0)
     assert float(fitted.rest) == pytest.approx(0.1, rel=0.05)
     torch.testing.assert_close(fitted.components @ fitted.components.T, torch.eye(4), atol=1e-4, rtol=0)
-    torch.testing.assert_close(fitted.mean, truth.mean, atol=4 * (3 / 1500) ** 0.5, rtol=0)
+    torch.testing.assert_close(fitted.mean, truth.mean, atol=4 * (3 / 800) ** 0.5, rtol=0)
     error = dense_covariance(fitted) - dense_covariance(truth)
     assert error.norm() < 0.15 * dense_covariance(truth).norm()
 

@@ -13,8 +13,7 @@ from fmcore.data.picture import Picture
 from fmcore.errors import ModelError, SettingsError
 from fmcore.registry import options_of
 from fmcore.views import EncoderView
-from fmcore.views.encoder import SPREAD
-from fmcore.views.encoders import load_encoder
+from fmcore.views.encoder import SPREAD, load_encoder
 
 
 def picture(height: int = 64, width: int = 64, seed: int = 0, channels: int | None = 3) -> Picture:

@@ -33,7 +33,7 @@ class HeatmapWriter:
         from matplotlib import colormaps  # here, as only writing pictures needs it
 
         self.folder, self.scale = folder, scale
-        self.table = colormaps["inferno"](np.arange(256), bytes=True)[:, :3]
+        self.table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
     @property
     def legend(self) -> str:

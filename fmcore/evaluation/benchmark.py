@@ -33,7 +33,7 @@ from fmcore.mismatch import Mismatch, mismatch_steps, smooth
 from fmcore.registry import Registry
 from fmcore.settings import Settings
 from fmcore.training.checkpoint import write_atomically
-from fmcore.views.encoder import DEFAULT
+from fmcore.views.encoder import DEFAULT, PLACES
 
 # View and field of each name; "gaussian" is the closed form that suits the view.
 FIELDS = {
@@ -65,7 +65,7 @@ class BenchmarkSettings(Settings):
     minutes: float = Field(3.0, gt=0, le=100_000, description="training time of each network")
     steps: int | None = Field(None, ge=1, description="training steps of each network, instead of minutes")
     encoder: str = Field(DEFAULT, description="pretrained encoder of the methods on feature maps")
-    places: int = Field(1024, ge=16, le=4096, description="cells of the grid of these, about")
+    places: int = Field(PLACES, ge=16, le=4096, description="cells of the grid of these, about")
     size: int = Field(128, ge=32, le=256, description="pixels per side of the methods on pixels")
     pixel_size: int = Field(256, ge=16, le=1024, description="masks and maps are compared at this width and height")
     bootstrap: int = Field(1000, ge=0, le=100_000, description="draws for the 95 % intervals; 0: none")

@@ -32,6 +32,7 @@ MOST_CHANNELS = sum(CHANNELS.values())
 FINEST, COARSEST = 4, 16  # strides of the maps that are used of another encoder, where it has several
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SPREAD = 2.0  # of a channel, in units of the noise
+PLACES = 576
 FINER = 4 / 3  # per side
 MOST_ENLARGED = 2.0  # pictures are not enlarged further: it adds no detail, and moves what the encoder sees
 
@@ -73,7 +74,7 @@ class EncoderView(View):
         *,
         encoder: Name = DEFAULT,
         resolution: Resolution = 384,
-        places: Places = 576,
+        places: Places = PLACES,
     ) -> EncoderView:
         """Input and grid follow the median aspect ratio; pictures are enlarged by `MOST_ENLARGED` at the most."""
         loaded = load_encoder(encoder)

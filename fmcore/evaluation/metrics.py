@@ -11,6 +11,7 @@ apart. Two detectors get the same draws, so that the interval of their differenc
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -31,6 +32,7 @@ TITLES = {
 NAMES = tuple(TITLES)
 IMAGE_NAMES, PIXEL_NAMES = NAMES[:3], NAMES[3:]
 BINS_PER_OCTAVE = 1024
+BLOCK = 128  # images whose counts are spread over all bins together
 COARSER = 4  # bins of `PixelMetrics` that are one for its intervals
 _SHIFT = 23 - (BINS_PER_OCTAVE.bit_length() - 1)  # low bits of a float32's fraction that are dropped
 
@@ -169,8 +171,8 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
 
 
 class PixelMetrics:
-    """Pixel figures, gathered image by image; what is kept is a histogram of all pixels, and a coarse one per image for
-    the intervals: 10 to 20 kB, whatever the size of the maps.
+    """Pixel figures, gathered image by image; what is kept is a histogram of all pixels, and in a temporary file a
+    coarse one per image for the intervals, so that memory does not grow with their number.
 
     Each octave of the score is cut into `BINS_PER_OCTAVE` equal bins, so that scores which differ by less than 0.1 %
     count as ties: that moves the figures by about 0.0002 at most on heat maps. Intervals use `COARSER` bins.
@@ -180,7 +182,7 @@ class PixelMetrics:
         self.defective: list[bool] = []
         # Bins in use, ascending, and in each what `add` counts: of all images (3, B), and coarse of every one.
         self._all = np.zeros(1, np.int32), np.zeros((3, 1))
-        self._images: list[tuple[np.ndarray, np.ndarray]] = []
+        self._images = tempfile.TemporaryFile(prefix="fmcore-")
 
     def add(self, heatmap: np.ndarray, mask: np.ndarray | None) -> None:
         """One image: its map ``(H, W)``, finite, higher where more anomalous, and its bool mask; None if good."""
@@ -190,7 +192,7 @@ class PixelMetrics:
         found = _histogram(score_bins(heatmap).ravel(), np.stack(parts).reshape(3, -1))
         self._all = _histogram(*(np.concatenate(pair, -1) for pair in zip(self._all, found, strict=True)))
         bins, counts = _histogram(found[0] // COARSER, found[1][: 3 if mask.any() else 1])
-        self._images.append((bins, counts.astype(np.float32)))
+        np.save(self._images, np.stack([bins, *counts.astype(np.float32).view(np.int32)]))
 
     def values(self) -> dict[str, float | None]:
         """`PIXEL_NAMES` -> figure over all images; None where no pixel, or every pixel, is marked."""
@@ -199,17 +201,18 @@ class PixelMetrics:
     def intervals(self, draws: int, seed: int) -> dict[str, Interval]:
         """As `image_intervals`."""
         labels, every = np.array(self.defective, dtype=bool), np.unique(self._all[0] // COARSER)[::-1]
-        outside = np.zeros((len(labels), len(every)), np.float32)
-        marked = np.zeros((2, int(labels.sum()), len(every)), np.float32)  # good images have nothing inside masks
-        rows = iter(marked.swapaxes(0, 1))
-        for row, defective, (bins, counts) in zip(outside, labels, self._images, strict=True):
-            index = np.searchsorted(-every, -bins)
-            row[index] = counts[0]
-            if defective:
-                next(rows)[:, index] = counts[1:]
 
         def measure(counts: np.ndarray) -> tuple[np.ndarray, ...]:
-            return _of_pixels(counts @ outside, *(counts[:, labels] @ part for part in marked))
+            sums = np.zeros((3, len(counts), len(every)))
+            self._images.seek(0)
+            for first in range(0, len(labels), BLOCK):  # dense counts of few images at a time
+                block = counts[:, first : first + BLOCK]
+                dense = np.zeros((3, block.shape[1], len(every)), np.float32)  # good images have nothing inside masks
+                for row in range(block.shape[1]):
+                    bins, *found = np.load(self._images)
+                    dense[: len(found), row, np.searchsorted(-every, -bins)] = np.stack(found).view(np.float32)
+                sums += block @ dense
+            return _of_pixels(*sums)
 
         return intervals(measure, PIXEL_NAMES, labels, draws, seed, chunk=max(1, 1_000_000 // len(every)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -117,10 +119,13 @@ def test_undefined_figures_and_intervals_are_none():
     assert gathered(maps[:1], [None]).defective == [False]
 
 
-def test_an_image_is_kept_as_counts_not_as_a_map():
+def test_an_image_is_kept_as_counts_not_as_a_map_and_not_in_memory():
     maps, masks = heat_maps(0, count=3, size=256)
-    metrics = gathered(maps, masks)
-    kept = sum(part.nbytes for image in metrics._images for part in image)
-    assert kept < 0.1 * maps.nbytes
-    again = gathered(np.tile(maps, (1, 4, 4)), np.tile(masks, (1, 4, 4)))  # 16 times the pixels, the same memory
-    assert sum(part.nbytes for image in again._images for part in image) <= kept
+    kept = gathered(maps, masks)._images.tell()
+    assert 1000 < kept < 0.1 * maps.nbytes
+    again = gathered(np.tile(maps, (1, 4, 4)), np.tile(masks, (1, 4, 4)))  # 16 times the pixels, the same room
+    assert again._images.tell() <= kept
+    tracemalloc.start()
+    many = gathered(np.tile(maps, (20, 1, 1)), np.tile(masks, (20, 1, 1)))
+    assert tracemalloc.get_traced_memory()[0] < 8 * kept and many._images.tell() == 20 * kept
+    tracemalloc.stop()

@@ -17,19 +17,35 @@ from fmcore.detector.fit import FitRecord, fit
 from fmcore.detector.model import Model
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError, SettingsError
+from fmcore.evaluation.evaluate import EvaluateSettings
+from fmcore.settings import Settings
 from fmcore.training.checkpoint import forget
 from fmcore.views import View
 
 
-def fit_settings(settings: dict[str, Any] | str = "", **given: Any) -> FitSettings:
-    """Settings of a fit from a notebook's parameters: ``given``, and on top ``settings``, a dict or (from plain
-    papermill) JSON of one. Raises `SettingsError` for what `FitSettings` refuses."""
+def parsed(cls: type[Settings], more: dict[str, Any] | str, parameter: str, **given: Any) -> Any:
+    """Settings from a notebook's parameters: ``given``, and on top ``more``, a dict or (from plain papermill) JSON of
+    one. Raises `SettingsError` for what ``cls`` refuses."""
     try:
-        more = json.loads(settings or "{}") if isinstance(settings, str) else settings
-        given |= more
+        given |= json.loads(more or "{}") if isinstance(more, str) else more
     except (ValueError, TypeError):
-        raise SettingsError(f"Parameter 'settings' is no JSON object: {settings!r}.") from None
-    return FitSettings.parse(**given).checked()
+        raise SettingsError(f"Parameter '{parameter}' is no JSON object: {more!r}.") from None
+    return cls.parse(**given)
+
+
+def fit_settings(settings: dict[str, Any] | str = "", **given: Any) -> FitSettings:
+    """Settings of a fit; see `parsed`."""
+    return parsed(FitSettings, settings, "settings", **given).checked()
+
+
+def evaluate_settings(evaluation: dict[str, Any] | str = "", **given: Any) -> EvaluateSettings:
+    """Settings of an evaluation; see `parsed`."""
+    return parsed(EvaluateSettings, evaluation, "evaluation", **given)
+
+
+def render_settings(rendering: dict[str, Any] | str = "", **given: Any) -> RenderSettings:
+    """Settings of rendered images; see `parsed`."""
+    return parsed(RenderSettings, rendering, "rendering", **given)
 
 
 def category_folder(

@@ -18,6 +18,7 @@ from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from figures.pictures import Panel
 from figures.style import COLOURS, HEAT, Figure
 from fmcore.decomposition.landscape import PlaneGrid
 from fmcore.errors import SettingsError
@@ -131,6 +132,23 @@ def draw_landscape(axis: Axes, values: np.ndarray, grid: PlaneGrid) -> None:
     axis.locator_params(integer=True, nbins=4)
     axis.set(xlabel="$x$", ylabel="$y$")
     axis.label_outer()
+
+
+def beside_picture(
+    names: Sequence[str], scores: Sequence[np.ndarray], grid: PlaneGrid, heats: Sequence[np.ndarray], picture: Panel
+) -> Figure:
+    """Landscapes of the plane above heat maps of a picture, which stands at the left; one pixel in a hundred of each
+    heat map is beyond its colours."""
+    figure, axes = panels(["Normal data", *names], rows=2, height=3.2)
+    axes[0, 0].remove()
+    axes[1, 0].imshow(picture.image)
+    for axis, values in zip(axes[0, 1:], scores, strict=True):
+        draw_landscape(axis, values, grid)
+    for axis, heat in zip(axes[1, 1:], heats, strict=True):
+        axis.imshow(heat, cmap=HEAT, vmin=0, vmax=float(np.quantile(heat, 0.99)))
+    for axis in axes[1]:
+        axis.set(xticks=[], yticks=[])
+    return figure
 
 
 def zoom(axis: Axes, target: Tensor, reach: float) -> None:

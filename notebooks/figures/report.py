@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from IPython.display import HTML, Image, Markdown, display
+from IPython.display import HTML, Markdown, display
+from IPython.display import Image as Shown
+from PIL import Image
 
 from figures.tables import Table, metric_cell
 from fmcore.errors import DataError
 from fmcore.evaluation.metrics import TITLES
 from runner.execute import read_record
 
+GALLERY_BYTES = 1_200_000  # of all galleries of a report
 COUNTS = ("n_good", "n_defective", "n_masks", "false_alarms", "misses", "seconds_per_image")
 
 
@@ -101,10 +106,27 @@ class Runs:
         return {n: path for n in self.metrics if (path := self.folder / n / "extremes.png").is_file()}
 
     def show_galleries(self) -> None:
-        """Each under its category's name."""
+        """Each under its category's name, as small as it takes for all of them to fit into a page."""
         for name, path in self.galleries.items():
-            display(HTML(f"<h3>{name}</h3>"))
-            display(Image(data=path.read_bytes(), alt=f"{name}: best and worst images with maps"))
+            for width in (1200, 900, 700, 500):
+                picture = Image.open(path).convert("RGB")
+                picture.thumbnail((width, 4 * width))
+                picture.save(file := BytesIO(), "JPEG", quality=80)
+                if len(file.getvalue()) < GALLERY_BYTES / len(self.galleries):
+                    break
+            display(HTML(f"<h3>{name}</h3>"), Shown(file.getvalue(), alt=f"{name}: best and worst images with maps"))
+
+    def thumbnails(self, most: int = 900_000) -> dict[str, str]:
+        """What the runs left of their images by file, evenly from all, as many as fit into ``most`` bytes."""
+        files = [path for name in self.metrics if (path := self.folder / name / "hover.json").is_file()]
+        found, size = {}, 0
+        for line in zip_longest(*(json.loads(path.read_text()).items() for path in files)):
+            for file, picture in filter(None, line):
+                size += len(picture)
+                if size > most:
+                    return found
+                found[file] = picture
+        return found
 
     def decompositions(self) -> dict[str, dict]:
         """Terms by category and group, for `figures.decomposition.terms_chart`."""
@@ -116,6 +138,12 @@ class Runs:
         short = {n: {k: r.get(k) for k in (*TITLES, "intervals", *COUNTS)} for n, r in self.results.items()}
         whole = mean and {key: mean.get(key) for key in (*TITLES, "intervals")}
         return {"mean": whole, "categories": short, "failed": self.failed}
+
+
+def other_runs(folder: str) -> Runs | None:
+    """The runs of another report, or of notebook 03, to compare with; None without a folder."""
+    inside = Path(folder) / "categories"
+    return read_runs(inside if inside.is_dir() else folder) if folder else None
 
 
 def section(title: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""An executed notebook as one HTML file that needs nothing else: no network, no script, no file beside it.
+"""An executed notebook as one HTML file that needs nothing else: no network, no file beside it.
 
 Pictures are embedded, and formulas become MathML, which browsers draw themselves.
 """
@@ -6,6 +6,8 @@ Pictures are embedded, and formulas become MathML, which browsers draw themselve
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from common import write_text
 
+LARGE = 400_000  # characters of a picture that holds photographs: a page has at most 8 MB
 TEMPLATES = Path(__file__).parent / "templates"
 SIZED_NAMES = re.compile(r"\\[bB]igg?[lrm]?\s*(?=\\)")  # \big before \langle or \| is beyond the converter
 
@@ -41,14 +45,22 @@ def mathml(tex: str, display: str = "inline") -> str:
 
 
 def _describe_pictures(node: NotebookNode) -> None:
-    """Give each picture the heading it stands under as its text for those who can't see it."""
+    """Give each picture the heading it stands under as its text for those who can't see it; large ones become JPEGs."""
     heading = ""
     for cell in node.cells:
         if cell.cell_type == "markdown":
             heading = next((x.lstrip("# ") for x in cell.source.splitlines() if x.startswith("#")), heading)
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
+            if png := output.get("data", {}).get("image/png"):
+                kind = "image/png" if len(png) < LARGE else "image/jpeg"
+                output.data[kind] = png if len(png) < LARGE else _jpeg(output.data.pop("image/png"))
+                output.metadata.setdefault(kind, {}).setdefault("alt", f"Figure: {heading}")
+
+
+def _jpeg(png: str) -> str:
+    picture = Image.open(BytesIO(b64decode(png))).convert("RGB")
+    picture.save(file := BytesIO(), "JPEG", quality=88)
+    return b64encode(file.getvalue()).decode()
 
 
 class _Exporter(HTMLExporter):
@@ -74,3 +86,16 @@ class _Renderer(IPythonRenderer):
 
     def latex_environment(self, name: str, body: str) -> str:
         return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+
+def write_index(folder: Path, pages: dict[str, Path]) -> Path:
+    """``index.html`` of a folder, with links to pages in it by their titles."""
+    lines = [f'<li><a href="{p.relative_to(folder).as_posix()}">{Markup.escape(t)}</a></li>' for t, p in pages.items()]
+    style = (TEMPLATES / "report" / "style.css").read_text()
+    head = (
+        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Notebooks</title>\n<style>{style}</style>\n'
+    )
+    write_text(
+        folder / "index.html", f"{head}<main>\n<h1>Notebooks</h1>\n<ol>\n{''.join(lines)}\n</ol>\n</main>\n</html>\n"
+    )
+    return folder / "index.html"

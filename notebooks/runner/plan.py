@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.category import fit_settings
+from common.category import evaluate_settings, fit_settings, render_settings
 from fmcore.data.check import CheckRecord
 from fmcore.data.rendered import CATEGORIES
 from fmcore.errors import DataError, SettingsError
@@ -20,7 +20,12 @@ from runner.provenance import folder_fingerprint, hash_of, notebook_hash, source
 from runner.workers import run_jobs
 
 RENDERED = ("gear", "brick")  # categories of a report without data
-FOLDERS = ("data", "model", "runs", "benchmark", "out")  # parameters that are paths
+FOLDERS = ("data", "model", "runs", "benchmark", "compare", "out")  # parameters that are paths
+CHECKED = {
+    fit_settings: ("settings", "field", "encoder"),
+    evaluate_settings: ("evaluation",),
+    render_settings: ("rendering",),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda
     data, wanted = values.get("data"), list(request.categories) or list(filter(None, [values.get("category")]))
     if each is None and request.categories:
         raise SettingsError(f"Notebook '{notebook.name}' does not run over categories: leave out --categories.")
+    if values.get("runs"):  # a report on what was run before
+        return Plan(
+            request, [_job(notebook, request.out, values, fingerprint=("runs", "benchmark", "compare"))], None, []
+        )
     if each is None or (each.name == notebook.name and not wanted and not data):
         skipped = _check({"data": Path(data)} if data else {}, request, progress, tested=False)
         return Plan(request, [_job(notebook, request.out, values)], None, skipped)
@@ -74,7 +83,7 @@ def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda
     own = {k: v for k, v in values.items() if k in summary.parameters}
     own |= {"runs": str(inside), "categories": ",".join(folders)}
     # Its data are the runs, whose own records hold the fingerprints.
-    job = _job(summary, request.out, own, fingerprint=("benchmark",))
+    job = _job(summary, request.out, own, fingerprint=("benchmark", "compare"))
     return Plan(request, jobs, replace(job, notes=skipped), skipped)
 
 
@@ -121,8 +130,8 @@ def _values(request: Request, each: Notebook | None) -> dict[str, Any]:
     values |= {k: str(Path(values[k]).expanduser().resolve()) for k in FOLDERS if values.get(k)}
     for book in filter(None, (each, request.notebook)):
         check_ranges({k: v for k, v in values.items() if k in book.parameters}, book.code)
-    if "settings" in known:
-        fit_settings(**{k: values.get(k, known[k].default) for k in ("settings", "field", "encoder") if k in known})
+    for parse, names in CHECKED.items():
+        parse(**{k: values.get(k, known[k].default) for k in names if k in known})
     return values
 
 

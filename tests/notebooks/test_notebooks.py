@@ -19,18 +19,22 @@ from runner.book import Notebook, all_notebooks
 from runner.page import mathml
 
 FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1}
+FEW_EVALUATED = {
+    "rendering": json.dumps(FEW_IMAGES),
+    "evaluation": '{"bootstrap": 50, "pixel_size": 64}',
+}
 COARSE = {"settings": '{"view": {"resolution": 64, "places": 64}}'}
 QUICK = {"times": 3, "paths": 2}
 SMALL = {
     "01_the_idea": {"side": 12, **QUICK},
     "02_train_a_field": {"train": 24, "test_good": 4, "plane_steps": 30, "size": 32, "widths": "8,8", "steps": 3}
     | {"batch": 4, "samples": 8, "times": 3},
-    "03_score_and_evaluate": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "03_score_and_evaluate": {**COARSE, **FEW_EVALUATED},
     "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "size": 32, "components": 8, "samples": 200}
     | {"image_samples": 8, "pixel_size": 32},
     "05_ablations": {**COARSE, "train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5},
     "06_speed": {**COARSE, "train": 12, "size": 32, "limit": 4, "rounds": 1},
-    "07_report": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "07_report": {**COARSE, **FEW_EVALUATED},
 }
 BOOKS = all_notebooks()
 every_notebook = pytest.mark.parametrize("book", BOOKS, ids=[b.name for b in BOOKS])
@@ -82,7 +86,8 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
     assert list(tmp_path.glob("*.png"))
     page = (tmp_path / f"{book.name}.html").read_text()
     assert outside_sources(page) == [] and "How this was made" in page
-    assert page.count("data:image/png;base64,") >= len(list(tmp_path.glob("*.png")))
+    assert len(re.findall("data:image/(?:png|jpeg);base64,", page)) >= len(list(tmp_path.glob("*.png")))
+    assert len(page.encode()) <= 8_000_000 and page.count("* plotly.js v") == ("interactive" in page)
     assert ("<math" in page) == ("$" in _prose(book))
 
 

@@ -19,6 +19,7 @@ import torch
 from fmcore.palette import COLOURS
 
 Function = Callable[..., Any]
+PAIR = "With an axis, torch's `min`, `max` and `topk` return values and indices. You need only one of the two."
 FITS = "Print both `.shape`; a missing axis is made by indexing with `None`."
 
 
@@ -86,7 +87,7 @@ class Exercise:
             if not all(torch.equal(a, b) for a, b in zip(arguments, mine, strict=True) if isinstance(a, torch.Tensor)):
                 return "Your function changes what it is given. Make new tensors: `a = a * b`, not `a *= b`."
             if isinstance(result, tuple) and hasattr(result, "indices"):
-                return "With an axis, torch's `min` and `max` return values and indices. You need only one of the two."
+                return PAIR
             try:
                 results.append(_array(result))
             except (TypeError, ValueError, RuntimeError):
@@ -104,11 +105,17 @@ class Exercise:
         text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "ellipsis" in text.lower():
             return "There is still a `...` left to replace in your function."
+        if "return_types" in text or "only integer tensors" in text:
+            return PAIR
+        if "Boolean value" in text:
+            return "Python's own `min` and `max` compare whole tensors. A tensor has methods of its own for that."
         if isinstance(error, NameError):
             return f"Python says: {text}. Is it one of the function's arguments, and spelt as there?"
         if isinstance(error, RuntimeError) and "size of tensor" in text:
             return f"Two shapes do not fit: {text}. {self.fits}"
-        return f"Your function stopped with a {type(error).__name__}: {text}. Try it on a small input of your own."
+        name = type(error).__name__
+        article = "an" if name[0] in "AEIO" else "a"
+        return f"Your function stopped with {article} {name}: {text}. Try it on a small input of your own."
 
     def _describe(self, results: list[np.ndarray], expected: list[np.ndarray], agree: int) -> str:
         for result, right in zip(results, expected, strict=True):

@@ -59,10 +59,10 @@ def best_exponent(heats: dict[float, Sequence[float]], answer: object) -> Feedba
     """Which weight sets the stars apart most clearly? ``heats``: by r, what the normal and the anomalous one get."""
     title, ratios = "The best weight", {r: float(anomalous / normal) for r, (normal, anomalous) in heats.items()}
     best = max(ratios, key=ratios.get)
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if answer is ... or isinstance(answer, bool):
         return Feedback(title, False, UNSOLVED)
     if answer not in ratios:
-        return Feedback(title, False, f"Choose one of {', '.join(f'{r:g}' for r in ratios)}.")
+        return Feedback(title, False, f"Choose one of the numbers {', '.join(f'{r:g}' for r in ratios)}.")
     if answer != best:
         return Feedback(title, False, "Divide the anomalous star's number by the normal one's, for each r.")
     said = ", ".join(f"r = {r:g}: {ratio:.1f}" for r, ratio in ratios.items())

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
@@ -70,26 +69,20 @@ def main(
         for book in books:
             folder = out.resolve() if len(books) == 1 else out.resolve() / book.name
             # Of 'all', each takes what it knows; what none knows is refused by the first.
-            mine = {k: v for k, v in given.items() if k in book.parameters or not any(k in b.parameters for b in books)}
-            mine = mine if together else given
+            known = {k for b in books if together for k in b.parameters}
+            mine = {k: v for k, v in given.items() if k in book.parameters or k not in known}
             request = Request(book, folder, mine, wanted if book.per_category or not together else (), lenient)
             plans.append(plan(request, lambda name, r: status.update(f"checking {name}, {r.done} of {r.total}")))
         for sentence in dict.fromkeys(s for laid in plans for s in laid.skipped_files):
             notes.print(sentence)
         for laid in plans:
-            many = len(laid.jobs) > 1
-
-            def echo(label: str, line: str, many: bool = many) -> None:
-                notes.print(f"{label} | {line}" if many else line, style="dim")
-
+            many, title = len(laid.jobs) > 1, laid.request.notebook.title
             status.update(laid.request.notebook.name)
-            for job, record in run(laid, **options, echo=echo):
+            for job, record in run(laid, **options, echo=_echo if many else lambda _, line: _echo("", line)):
                 failed |= record["status"] == "failed"
                 notes.print(f"{job.label}: {_outcome(record)}")
-                if job not in laid.jobs or (laid.summary is None and not many):
-                    pages[laid.request.notebook.title] = page_of(job)
-            if many and laid.summary is None:
-                pages[laid.request.notebook.title] = laid.request.out / "*" / f"{laid.jobs[0].name}.html"
+                alone = laid.summary is None and many
+                pages[title] = laid.request.out / "*" / f"{job.name}.html" if alone else page_of(job)
     for page in [write_index(out.resolve(), pages)] if together else pages.values():
         notes.print(f"Open '{os.path.relpath(page) if page.is_relative_to(Path.cwd()) else page}'.")
     raise typer.Exit(1 if failed else 0)
@@ -132,23 +125,22 @@ def _default_workers() -> int:
     return max(1, torch.cuda.device_count()) if torch.cuda.is_available() else cores()
 
 
+def _echo(label: str, line: str) -> None:
+    notes.print(f"{label} | {line}" if label else line, style="dim")
+
+
 def _outcome(record: dict) -> str:
-    if record["status"] == "failed":
-        return f"failed. {record['error']}"
-    if record.get("skipped"):
-        return "done before, kept"
+    if record["status"] == "failed" or record.get("skipped"):
+        return f"failed. {record['error']}" if record["status"] == "failed" else "done before, kept"
     again = f", kernel started at attempt {record['attempts']}" if record["attempts"] > 1 else ""
     return f"done in {record['seconds']:.0f} s{again}"
 
 
 def _list(books: list) -> None:
-    console = Console(width=max(100, Console().width), highlight=False, markup=False)
     for book in books:
-        console.print(f"{book.name}: {book.title}", style="bold")
-        table = Table(box=None, padding=(0, 2), show_header=False)
-        for parameter in book.parameters.values():
-            table.add_row("", parameter.name, parameter.type_name, repr(parameter.default), parameter.help)
-        console.print(table)
+        print(f"{book.name}: {book.title}")
+        for p in book.parameters.values():
+            print(f"  {p.name:16} {p.type_name:12} {p.default!r:28} {p.help}")
 
 
 if __name__ == "__main__":

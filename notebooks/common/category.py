@@ -39,23 +39,18 @@ def fit_settings(settings: dict[str, Any] | str = "", **given: Any) -> FitSettin
 
 
 def evaluate_settings(evaluation: dict[str, Any] | str = "", **given: Any) -> EvaluateSettings:
-    """Settings of an evaluation; see `parsed`."""
     return parsed(EvaluateSettings, evaluation, "evaluation", **given)
 
 
 def render_settings(rendering: dict[str, Any] | str = "", **given: Any) -> RenderSettings:
-    """Settings of rendered images; see `parsed`."""
     return parsed(RenderSettings, rendering, "rendering", **given)
 
 
 def category_folder(
     data: str, category: str, out: Path, settings: RenderSettings, *, rendered: str = "gear"
 ) -> tuple[str, Path]:
-    """Name and folder of the one category to work on; without ``data`` it is rendered into ``out/data``.
-
-    Raises:
-        SettingsError: if ``data`` holds several categories and none is chosen.
-    """
+    """Name and folder of the one category to work on, rendered into ``out/data`` without ``data``; `SettingsError` if
+    that holds several categories and none is chosen."""
     if not data:
         name = category or rendered
         show_progress(write_dataset(out / "data", settings.replace(categories=(name,))))
@@ -107,11 +102,7 @@ def fitted(
     name: str, files: Sequence[Path], settings: FitSettings, folder: Path, records: list[FitRecord] | None = None
 ) -> Model:
     """Fit, showing progress and what there is to know, and save to ``folder``; a network's unfinished training there is
-    resumed.
-
-    Args:
-        records: every record of the fit is appended here.
-    """
+    resumed. Every record of the fit is appended to ``records``."""
     records = [] if records is None else records
 
     def kept() -> Iterator[FitRecord]:

@@ -10,8 +10,6 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from figures.pictures import Panel, picture_grid
 from figures.style import COLOURS, HEAT, INK, SOFT, Figure, headline
-from figures.tables import Table
-from fmcore.decomposition.closed_form import GaussianTerms
 from fmcore.decomposition.identity_checks import IdentityCheck
 from fmcore.decomposition.sampled import Terms
 
@@ -85,18 +83,6 @@ def fisher_pairs(columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], title:
     pictures, mismatches, fishers = zip(*columns, strict=True)
     rows = [("picture", pictures), ("mismatch", [*map(Panel, mismatches)]), ("Fisher term", [*map(Panel, fishers)])]
     return picture_grid(rows, norm=Normalize(0, top), label="weighted mean over t", title=title)
-
-
-def closed_table(times: Sequence[float], exact: Sequence[GaussianTerms], terms: Terms) -> Table:
-    """Closed forms of one time per row, with what sampling made of them beside."""
-    rows = []
-    for j, (t, one) in enumerate(zip(times, exact, strict=True)):
-        cells = [f"{t:.2f}"]
-        for name in ("mismatch", "denoising", "fisher"):
-            cells.append(f"{getattr(one, name):.2f} ({terms.values[name][j]:.2f} ± {terms.errors[name][j]:.2f})")
-        rows.append([*cells, f"{t**2 * one.fisher:.4g}", f"{(1 - t) ** 2 * one.fisher_divergence:.4g}"])
-    head = ["t", "mismatch", "denoising", "Fisher", "t² · Fisher", "(1 − t)² · divergence"]
-    return Table(head, rows, "Closed form, and in brackets what sampling gives ± one standard error.")
 
 
 def signed_colours() -> LinearSegmentedColormap:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,7 @@ def score_dots(results: dict[str, dict], pictures: dict[str, str]) -> Interactiv
         numbered = list(enumerate(told, len(shown)))
         shown += [pictures.get(image["file"]) for image in images]
         for label, colour, mine in (("good", "normal", ~defective), ("defective", "anomalous", defective)):
-            points = {
-                "x": scores[mine],
-                "y": height[mine],
-                "customdata": [n for n, m in zip(numbered, mine, strict=True) if m],
-            }
+            points = {"x": scores[mine], "y": height[mine], "customdata": [*compress(numbered, mine)]}
             look = {"marker": {"color": COLOURS[colour], "size": 8}, "name": label, "showlegend": row == 1}
             told = {"mode": "markers", "hovertemplate": "%{customdata[1]}<extra></extra>"}
             figure.add_scatter(**points, **look, **told, **place)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from matplotlib.colors import Colormap, LogNorm, Normalize
 from PIL import Image
 from torch import Tensor
 
+from common import jpeg
 from figures.style import COLOURS, HEAT, Figure, headline
 from fmcore.data.folders import TestItem
 from fmcore.data.picture import read_mask, read_picture, resize_map
@@ -145,8 +144,7 @@ def thumbnail(pair: tuple[Panel, Panel], scale: float, side: int = 112) -> str:
     both = np.concatenate([picture, colormaps[HEAT](heatmap / scale, bytes=True)[..., :3]], 1)
     small = Image.fromarray(both)
     small.thumbnail((4 * side, side))
-    small.save(file := BytesIO(), "JPEG", quality=75)
-    return b64encode(file.getvalue()).decode()
+    return jpeg(small, quality=75)
 
 
 def colour_scale(model: Model, category: str) -> float:

@@ -18,7 +18,6 @@ from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from figures.pictures import Panel
 from figures.style import COLOURS, HEAT, Figure
 from fmcore.decomposition.landscape import PlaneGrid
 from fmcore.errors import SettingsError
@@ -43,11 +42,8 @@ class Toy:
 
 
 def toy(name: str) -> Toy:
-    """The anomalous point lies 0.5 (five standard deviations) outside the arc, or as far off the other laws.
-
-    Raises:
-        SettingsError: for an unknown name.
-    """
+    """The anomalous point lies 0.5 (five standard deviations) outside the arc, or as far off the other laws;
+    `SettingsError` for an unknown name."""
     known = {
         "semicircle": (semicircle, (3.0, 7.0), (3.3, 7.4)),
         "three_clusters": (three_clusters, (0.3, 4.0), (0.3, 6.5)),
@@ -90,8 +86,8 @@ def panels(titles: Sequence[str], *, rows: int = 1, height: float = 5.0, share: 
 def draw_target(axis: Axes, target: Tensor, *, anomalous: bool = False, label: str = "", size: int = 340) -> None:
     """A star in the colour of normal or anomalous things."""
     kind = "anomalous" if anomalous else "normal"
-    style = {"color": COLOURS[kind], "edgecolor": "black", "linewidth": 1, "zorder": 5}
-    axis.scatter(*target.flatten().tolist(), s=size, marker="*", label=label or f"{kind} target $y$", **style)
+    style = {"color": COLOURS[kind], "edgecolor": "black", "linewidth": 1, "zorder": 5, "marker": "*"}
+    axis.scatter(*target.flatten().tolist(), s=size, label=label or f"{kind} target $y$", **style)
 
 
 def draw_paths(axis: Axes, starts: Tensor, target: Tensor) -> None:
@@ -134,23 +130,6 @@ def draw_landscape(axis: Axes, values: np.ndarray, grid: PlaneGrid) -> None:
     axis.label_outer()
 
 
-def beside_picture(
-    names: Sequence[str], scores: Sequence[np.ndarray], grid: PlaneGrid, heats: Sequence[np.ndarray], picture: Panel
-) -> Figure:
-    """Landscapes of the plane above heat maps of a picture, which stands at the left; one pixel in a hundred of each
-    heat map is beyond its colours."""
-    figure, axes = panels(["Normal data", *names], rows=2, height=3.2)
-    axes[0, 0].remove()
-    axes[1, 0].imshow(picture.image)
-    for axis, values in zip(axes[0, 1:], scores, strict=True):
-        draw_landscape(axis, values, grid)
-    for axis, heat in zip(axes[1, 1:], heats, strict=True):
-        axis.imshow(heat, cmap=HEAT, vmin=0, vmax=float(np.quantile(heat, 0.99)))
-    for axis in axes[1]:
-        axis.set(xticks=[], yticks=[])
-    return figure
-
-
 def zoom(axis: Axes, target: Tensor, reach: float) -> None:
     """Show only what lies within ``reach`` of the target, to each side."""
     x, y = target.flatten().tolist()
@@ -161,12 +140,6 @@ def landscape_bar(figure: Figure, axes: np.ndarray) -> None:
     """The colour bar of all landscapes of a figure."""
     scale = ScalarMappable(LogNorm(*SCALE), HEAT)
     figure.colorbar(scale, ax=axes, extend="both", shrink=0.8, label="mismatch", pad=0.01)
-
-
-def label_rows(axes: np.ndarray, names: Sequence[str]) -> None:
-    """A name at the left of each row."""
-    for row, name in zip(axes, names, strict=True):
-        row[0].set_ylabel(name, fontsize=16, fontweight="bold")
 
 
 def legend_below(figure: Figure) -> None:

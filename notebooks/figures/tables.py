@@ -29,11 +29,7 @@ class Cell:
 @dataclass(frozen=True)
 class Table:
     """Rows under a head; columns after the first ``text_columns`` hold numbers and are aligned to the right; None is
-    shown as n/a.
-
-    Args:
-        last_is_mean: set the last row apart.
-    """
+    shown as n/a; ``last_is_mean`` sets the last row apart."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]

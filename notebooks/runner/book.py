@@ -15,11 +15,8 @@ from runner.parameters import Parameter, read_parameters, suggestion
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook file, read when first needed.
-
-    Its metadata may hold, under ``fmcore``: ``per_category`` (name of the notebook that is run on each category
-    before this one, or its own name), ``fold_code`` (the HTML hides code until asked).
-    """
+    """A notebook file, read when first needed. Its metadata may hold, under ``fmcore``: ``per_category`` (name of the
+    notebook that runs on each category before this one, or its own), ``fold_code`` (the HTML hides code at first)."""
 
     path: Path
 
@@ -66,11 +63,8 @@ def all_notebooks() -> list[Notebook]:
 
 
 def find_notebook(name: str) -> Notebook:
-    """By file name, with or without ``.ipynb`` and number, by number alone, or by path.
-
-    Raises:
-        SettingsError: if there is none, with a suggestion.
-    """
+    """By file name, with or without ``.ipynb`` and number, by number alone, or by path; `SettingsError`, with a
+    suggestion, if there is none."""
     if name.endswith(".ipynb") and Path(name).is_file():
         return Notebook(Path(name).resolve())
     wanted, known = Path(name).name.removesuffix(".ipynb"), {}

@@ -38,11 +38,8 @@ _one_at_a_time = threading.Lock()  # papermill changes the working directory of 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run.
-
-    ``key`` holds hashes of all that the result depends on, besides the parameters; equal keys and parameters mean
-    that a finished run need not be repeated. ``notes`` say what was left out and are shown in the page.
-    """
+    """One notebook to run. ``key`` holds hashes of all that the result depends on besides the parameters: where both
+    are equal, a finished run is kept. ``notes`` say what was left out and are shown in the page."""
 
     notebook: str
     label: str
@@ -84,10 +81,8 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Run a job, or skip it; returns its record, with ``skipped`` true in the latter case.
-
-    Whatever the notebook raises becomes ``status = "failed"`` and one sentence under ``error``.
-    """
+    """Run a job, or skip it; returns its record, with ``skipped`` true in the latter case. Whatever the notebook raises
+    becomes ``status = "failed"`` and one sentence under ``error``."""
     if record := finished(job):
         return record | {"skipped": True}
     out = Path(job.out)
@@ -95,22 +90,22 @@ def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, An
     for stale in ("run.json", "metrics.json"):
         (out / stale).unlink(missing_ok=True)
     record = job.record(machine=machine(), started=datetime.now(UTC).isoformat(timespec="seconds"))
-    started = time.perf_counter()
-    partial = out / f".{job.name}.{os.getpid()}.ipynb"
+    started, partial = time.perf_counter(), out / f".{job.name}.{os.getpid()}.ipynb"
     with _one_at_a_time, (out / "run.log").open("w", buffering=1) as log:
         record["attempts"], error = _run_with_retries(job, partial, Tee(log, echo))
-    record["seconds"] = round(time.perf_counter() - started, 1)
-    record["data"] = _data(job)
-    record["status"], record["error"] = ("failed", error) if error else ("done", None)
+    record |= {"seconds": round(time.perf_counter() - started, 1), "data": _data(job)}
+    record |= {"status": "failed" if error else "done", "error": error}
     _keep(job, partial, record)
-    write_text(out / "run.json", json.dumps(record, indent=1))
-    return record
+    return _write(job, record)
 
 
 def fail(job: Job, error: str) -> dict[str, Any]:
     """The record of a job that could not even be run, written where its result would be."""
-    record = job.record(status="failed", error=error)
     Path(job.out).mkdir(parents=True, exist_ok=True)
+    return _write(job, job.record(status="failed", error=error))
+
+
+def _write(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     write_text(Path(job.out) / "run.json", json.dumps(record, indent=1))
     return record
 
@@ -122,21 +117,22 @@ def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             with local_sockets() as config:
-                manager = kernel_manager(stream.log)
-                papermill.execute_notebook(
-                    _prepared(job), str(partial), config=config, kernel_manager_class=manager, **options
-                )
+                own = {"config": config, "kernel_manager_class": kernel_manager(stream.log)}
+                papermill.execute_notebook(_prepared(job), str(partial), **own, **options)
             return attempt, None
         except PapermillExecutionError as error:
-            return attempt, _sentence(error)
+            text = _one_line(error.evalue)
+            # Our own errors are sentences already; any other is named with its cell.
+            ours = error.ename in {c.__name__ for c in (FlowMismatchingError, *FlowMismatchingError.__subclasses__())}
+            return attempt, text if ours else f"{error.ename} in code cell {error.exec_count}: {text or 'no message'}"
         except NoSuchKernel:
             return attempt, "There is no Jupyter kernel 'python3' here: pip install -r notebooks/requirements.txt."
         # The kernel process, its ports or its sockets: ZMQError, RuntimeError, OSError, DeadKernelError.
         except Exception as error:
-            why, cell = _one_line(error), _last_cell(partial)
+            why, cell = _one_line(error).rstrip(".") or type(error).__name__, _last_cell(partial)
             if cell and isinstance(error, DeadKernelError):
-                died = f"The kernel died in code cell {cell}"
-                return attempt, f"{died}, most often for lack of memory: use smaller settings."
+                why = "most often for lack of memory: use smaller settings"
+                return attempt, f"The kernel died in code cell {cell}, {why}."
             if cell:
                 return attempt, f"The run broke off in code cell {cell}: {why}."
             if attempt == START_ATTEMPTS:
@@ -162,16 +158,8 @@ def _last_cell(partial: Path) -> int | None:
     return sum(c.cell_type == "code" for c in begun) or None
 
 
-def _sentence(error: PapermillExecutionError) -> str:
-    """Our own errors are sentences already; any other is named with its cell."""
-    text = " ".join(str(error.evalue).split())
-    if error.ename in {cls.__name__ for cls in (FlowMismatchingError, *FlowMismatchingError.__subclasses__())}:
-        return text
-    return f"{error.ename} in code cell {error.exec_count}: {text or 'no message'}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split()).rstrip(".")
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
 
 
 def _data(job: Job) -> dict[str, Any] | None:

@@ -6,11 +6,12 @@ Pictures are embedded, and formulas become MathML, which browsers draw themselve
 from __future__ import annotations
 
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
@@ -19,7 +20,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from common import write_text
+from common import jpeg, write_text
 
 LARGE = 400_000  # characters of a picture that holds photographs: a page has at most 8 MB
 TEMPLATES = Path(__file__).parent / "templates"
@@ -53,14 +54,9 @@ def _describe_pictures(node: NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
                 kind = "image/png" if len(png) < LARGE else "image/jpeg"
-                output.data[kind] = png if len(png) < LARGE else _jpeg(output.data.pop("image/png"))
+                if len(png) >= LARGE:
+                    output.data[kind] = jpeg(Image.open(BytesIO(b64decode(output.data.pop("image/png")))), quality=88)
                 output.metadata.setdefault(kind, {}).setdefault("alt", f"Figure: {heading}")
-
-
-def _jpeg(png: str) -> str:
-    picture = Image.open(BytesIO(b64decode(png))).convert("RGB")
-    picture.save(file := BytesIO(), "JPEG", quality=88)
-    return b64encode(file.getvalue()).decode()
 
 
 class _Exporter(HTMLExporter):
@@ -90,12 +86,7 @@ class _Renderer(IPythonRenderer):
 
 def write_index(folder: Path, pages: dict[str, Path]) -> Path:
     """``index.html`` of a folder, with links to pages in it by their titles."""
-    lines = [f'<li><a href="{p.relative_to(folder).as_posix()}">{Markup.escape(t)}</a></li>' for t, p in pages.items()]
-    style = (TEMPLATES / "report" / "style.css").read_text()
-    head = (
-        f'<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Notebooks</title>\n<style>{style}</style>\n'
-    )
-    write_text(
-        folder / "index.html", f"{head}<main>\n<h1>Notebooks</h1>\n<ol>\n{''.join(lines)}\n</ol>\n</main>\n</html>\n"
-    )
+    template = Environment(loader=FileSystemLoader(TEMPLATES / "report"), autoescape=True).get_template("pages.html.j2")
+    links = [(title, page.relative_to(folder).as_posix()) for title, page in pages.items()]
+    write_text(folder / "index.html", template.render(pages=links))
     return folder / "index.html"

@@ -27,12 +27,7 @@ def versions() -> dict[str, str]:
     import fmcore
 
     found = {"python": platform.python_version(), "fmcore": fmcore.__version__}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def machine() -> dict[str, str | int]:

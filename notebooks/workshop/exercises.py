@@ -123,10 +123,7 @@ SCORE_MISTAKES = [
     (lambda heat: heat.max() + _hot(heat).sum(), "You add the sum of the hottest pixels. What is asked for?"),
     (lambda heat: heat.max() + -_hot(-heat).mean(), "The coldest hundredth: how are your values sorted?"),
     (lambda heat: heat.max() + heat.flatten().quantile(0.99), "You add the edge of the hottest hundredth: no mean."),
-    (
-        lambda heat: heat.max() + heat.topk(_hot(heat).numel()).values.mean(),
-        "The hottest of each row: who is hottest in all?",
-    ),
+    (lambda heat: heat.max() + heat.topk(len(_hot(heat))).values.mean(), "You take those of each row, not of all."),
     (lambda heat: (heat.max() + _hot(heat).mean()) / 2, "You average the two terms instead of adding them."),
 ]
 

@@ -25,11 +25,8 @@ FITS = "Print both `.shape`; a missing axis is made by indexing with `None`."
 
 @dataclass(frozen=True)
 class Feedback:
-    """Shown under a check's cell.
-
-    ``function`` is the learner's own where it is solved and the right one otherwise, so that the cells that follow
-    always have one to go on with; None where the exercise asks for no function.
-    """
+    """Shown under a check's cell. ``function`` is the learner's own where it is solved and the right one otherwise, so
+    that the cells that follow can go on with it; None where the exercise asks for none."""
 
     exercise: str
     solved: bool
@@ -48,24 +45,15 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write; called with what the learner wrote, whatever that is, it gives `Feedback`.
-
-    Args:
-        right: the right function, handed on where the learner's is not solved.
-        inputs: argument tuples; tensors are copied, so that a function that changes them is found out.
-        mistakes: functions that are wrong in a known way with their hints, tried in this order.
-        praise: the message once it is solved.
-        shape: what is asked for, in words, for results of another shape.
-        fits: what to look at where shapes do not fit each other.
-    """
+    """One function to write; called with what the learner wrote, whatever that is, it gives `Feedback`."""
 
     title: str
-    right: Function
-    inputs: Sequence[tuple]
-    mistakes: Sequence[tuple[Function, str]]
+    right: Function  # handed on where the learner's is not solved
+    inputs: Sequence[tuple]  # of arguments; tensors are copied, so that a function that changes them is found out
+    mistakes: Sequence[tuple[Function, str]]  # functions that are wrong in a known way with their hints, in this order
     praise: str
-    shape: str
-    fits: str = FITS
+    shape: str  # what is asked for, in words, for results of another shape
+    fits: str = FITS  # what to look at where shapes do not fit each other
 
     def __call__(self, learned: object) -> Feedback:
         hint = self._hint(learned)
@@ -113,9 +101,8 @@ class Exercise:
             return f"Python says: {text}. Is it one of the function's arguments, and spelt as there?"
         if isinstance(error, RuntimeError) and "size of tensor" in text:
             return f"Two shapes do not fit: {text}. {self.fits}"
-        name = type(error).__name__
-        article = "an" if name[0] in "AEIO" else "a"
-        return f"Your function stopped with {article} {name}: {text}. Try it on a small input of your own."
+        name = f"{'an' if type(error).__name__[0] in 'AEIO' else 'a'} {type(error).__name__}"
+        return f"Your function stopped with {name}: {text}. Try it on a small input of your own."
 
     def _describe(self, results: list[np.ndarray], expected: list[np.ndarray], agree: int) -> str:
         for result, right in zip(results, expected, strict=True):

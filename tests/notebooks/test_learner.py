@@ -78,7 +78,7 @@ WRONG = {
     ],
     "workshop-59": [
         (("heat.numel() // 100", "heat.flatten().topk(count).values", "heat.max() + hottest.mean()"), "up or down"),
-        (("-(-heat.numel() // 100)", "heat.topk(count).values", "heat.max() + hottest.mean()"), "each row"),
+        (("-(-heat.numel() // 100)", "heat.topk(count).values", "heat.max() + hottest.mean()"), "of each row"),
         (
             ("-(-heat.numel() // 100)", "heat.flatten().topk(count)", "heat.max() + hottest.mean()"),
             "values and indices",

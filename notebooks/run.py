@@ -1,9 +1,5 @@
 """Runs a notebook, over one category or many, and leaves one HTML file that opens offline.
-
-Exit codes: 0 done; 1 something failed, the rest is done; 2 bad input, nothing was done; 130 interrupted.
-"""
-
-from __future__ import annotations
+Exit codes: 0 done; 1 something failed, the rest is done; 2 bad input, nothing was done; 130 interrupted."""
 
 import os
 import sys
@@ -40,10 +36,8 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Run again what is done already.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Show the notebooks and their parameters.")] = False,
 ) -> None:
-    """Run a notebook with parameters and render it as one HTML file that opens offline.
-
-    What is done with the same parameters, code and data is skipped, so that after a crash the same command goes on.
-    """
+    """Run a notebook with parameters and render it as one HTML file that opens offline. What is done with the same
+    parameters, code and data is skipped, so that after a crash the same command goes on."""
     from runner.book import all_notebooks, find_notebook
 
     together = list(names or []) == ["all"]

@@ -1,7 +1,5 @@
 """From a notebook's parameters to a category's files, settings and model; fmcore does the work."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,12 +1,10 @@
 """The folder a notebook leaves behind: figures and one ``metrics.json``, each written atomically."""
 
-from __future__ import annotations
-
 import json
 import os
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython import get_ipython
@@ -15,9 +13,6 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from common import write_text
-
-if TYPE_CHECKING:
-    from figures.interactive import Interactive
 
 
 class Output:
@@ -31,9 +26,9 @@ class Output:
         if (shell := get_ipython()) is not None:
             select_figure_formats(shell, {"png"})  # figures are shown even where pyplot was never used
 
-    def figure(self, figure: Figure, name: str, interactive: Interactive | None = None) -> None:
+    def figure(self, figure: Figure, name: str, interactive: Any = None) -> None:
         """Save as ``name.png`` and show it under the cell, once, wherever in the cell this is called; on a screen its
-        ``interactive`` counterpart where there is one."""
+        counterpart of `figures.interactive` where there is one."""
         partial = self.folder / f".{name}.{os.getpid()}.png"
         figure.savefig(partial, dpi=150, bbox_inches="tight")
         os.replace(partial, self.folder / f"{name}.png")

@@ -1,7 +1,5 @@
 """The decomposition: terms by time, maps of every term on one scale, identities against their error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,15 +72,6 @@ def term_maps(picture: Panel, terms: Terms, exponent: float, title: str, shown: 
     rows.append(("over all t", [Panel(averaged[name], TERMS[name][0]) for name in TERMS]))
     label = f"$t^{{{exponent:g}}}$ × term, per pixel"
     return picture_grid(rows, norm=Normalize(-top, top), colours=signed_colours(), label=label, title=title)
-
-
-def fisher_pairs(columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Pictures with outline, mismatch map and Fisher map, one column each, all maps on one scale."""
-    # The median picture's peak: a single glaring defect must not darken all the others.
-    top = float(np.median([values.max() for column in columns for values in column[1:]]))
-    pictures, mismatches, fishers = zip(*columns, strict=True)
-    rows = [("picture", pictures), ("mismatch", [*map(Panel, mismatches)]), ("Fisher term", [*map(Panel, fishers)])]
-    return picture_grid(rows, norm=Normalize(0, top), label="weighted mean over t", title=title)
 
 
 def signed_colours() -> LinearSegmentedColormap:

@@ -1,9 +1,5 @@
 """Charts to point at, turn and scrub: plotly figures, which a page carries with it and needs no network for.
-
-On paper stands the matplotlib figure that each of them goes with; see `common.output.Output.figure`.
-"""
-
-from __future__ import annotations
+On paper stands the matplotlib figure that each of them goes with; see `common.output.Output.figure`."""
 
 import json
 import math

@@ -1,7 +1,5 @@
 """Pictures with their heat maps and true outlines, on one colour scale per figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -37,10 +35,6 @@ class Panel:
     title: str = ""
     mask: np.ndarray | None = None
 
-    @property
-    def is_map(self) -> bool:
-        return self.image.ndim == 2
-
 
 def picture_grid(
     rows: Sequence[tuple[str, Sequence[Panel]]],
@@ -63,12 +57,13 @@ def picture_grid(
             axes.spines[:].set_visible(False)
             if panel is None:
                 continue
-            shown = axes.imshow(panel.image, **({"cmap": colours, "norm": norm} if panel.is_map else {}))
-            last = shown if panel.is_map else last
+            is_map = panel.image.ndim == 2
+            shown = axes.imshow(panel.image, **({"cmap": colours, "norm": norm} if is_map else {}))
+            last = shown if is_map else last
             axes.set_title(panel.title, fontsize="small")
             if panel.mask is not None and panel.mask.any():
                 extent = (-0.5, panel.image.shape[1] - 0.5, -0.5, panel.image.shape[0] - 0.5)
-                colour = "white" if panel.is_map else COLOURS["anomalous"]
+                colour = "white" if is_map else COLOURS["anomalous"]
                 axes.contour(panel.mask, [0.5], colors=[colour], linewidths=1.2, origin="lower", extent=extent)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
     if last is not None:

@@ -1,9 +1,5 @@
 """The toys of the plane in notebook 01 and the workshop, and how they are drawn, large enough for a projector.
-
-A point of the plane is an image of two channels and one pixel, ``(2, 1, 1)``, so that all of fmcore applies.
-"""
-
-from __future__ import annotations
+A point of the plane is an image of two channels and one pixel, ``(2, 1, 1)``, so that all of fmcore applies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

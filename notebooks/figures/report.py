@@ -1,7 +1,5 @@
 """What the runs of notebook 03 left, read back for the report: only what ran, and what failed and why."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from itertools import accumulate, zip_longest

@@ -1,7 +1,5 @@
 """Tables that read the same in JupyterLab and in the report; what is undefined says so."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fmcore.evaluation.benchmark_table import Difference
 from fmcore.evaluation.bootstrap import interval_of_mean
 from fmcore.evaluation.metrics import TITLES, auroc_difference
-
-Difference = tuple[float, list[float] | None]
 
 SUMMARY = ("image_auroc", "pixel_auroc", "aupro")
 

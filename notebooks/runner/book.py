@@ -1,7 +1,5 @@
 """The notebooks that there are, and what each says about itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +43,7 @@ class Notebook:
         return "\n".join(c.source for c in self.node.cells if c.cell_type == "code")
 
     @property
-    def per_category(self) -> Notebook | None:
+    def per_category(self) -> "Notebook | None":
         """The notebook to run on each category, if this one is about categories."""
         name = self.node.metadata.get("fmcore", {}).get("per_category")
         return self if name == self.name else find_notebook(name) if name else None

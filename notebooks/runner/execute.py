@@ -1,31 +1,30 @@
 """One notebook run by papermill into one folder: skipped if done, retried if the kernel did not start, kept if failed.
-
 The folder then holds the executed notebook, its HTML, ``metrics.json``, figures, ``run.log`` and ``run.json``. The
-last is written at the very end and says what the run rests on; a run that was killed has none and is done again.
-"""
-
-from __future__ import annotations
+last is written at the very end and says what the run rests on; a run that was killed has none and is done again."""
 
 import json
 import logging
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from common import ROOT, write_text
 from fmcore.errors import FlowMismatchingError
-from runner.kernel import Tee, kernel_manager, local_sockets
 from runner.page import write_html
 from runner.provenance import folder_fingerprint, machine, versions
 
@@ -33,6 +32,11 @@ START_ATTEMPTS = 4
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 # Parameters are checked before, and how a run ended is said by its record.
 logging.getLogger("papermill").setLevel(logging.CRITICAL)
+# A kernel that is stopped with the run leaves nbclient's task behind, of which asyncio would print a traceback. Of a
+# kernel that dies during a run papermill tells.
+logging.getLogger("asyncio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+)
 _one_at_a_time = threading.Lock()  # papermill changes the working directory of the whole process
 
 
@@ -110,7 +114,7 @@ def _write(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | None]:
+def _run_with_retries(job: Job, partial: Path, stream: "Tee") -> tuple[int, str | None]:
     """Number of attempts, and the sentence of an error or None."""
     options = {"parameters": job.parameters, "kernel_name": KERNELSPEC["name"], "cwd": str(ROOT), "start_timeout": 120}
     options |= {"progress_bar": False, "stdout_file": stream, "stderr_file": stream}
@@ -190,3 +194,41 @@ def _keep(job: Job, partial: Path, record: dict[str, Any]) -> None:
     notebook, page = _files(job, ending)
     os.replace(partial, out / notebook)
     write_html(node, out / page, record)
+
+
+@contextmanager
+def local_sockets() -> Iterator[Config]:
+    """Kernel settings: where the system has them, sockets in a folder of their own instead of TCP ports, which
+    parallel runs take from each other and other users of a machine can connect to."""
+    if os.name != "posix":
+        yield Config()
+        return
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
+
+
+def kernel_manager(log: TextIO) -> type[AsyncKernelManager]:
+    """A kernel's own messages (not those of its cells) go to the log: nobody asked for them on the screen."""
+
+    class LoggedKernelManager(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:
+            await super().start_kernel(stdout=log.fileno(), stderr=log.fileno(), **options)
+
+    return LoggedKernelManager
+
+
+class Tee:
+    """A text file for papermill that also hands on whole lines."""
+
+    def __init__(self, log: TextIO, echo: Callable[[str], None] | None):
+        self.log, self.echo, self.rest = log, echo, ""
+
+    def write(self, text: str) -> None:
+        self.log.write(text)
+        *lines, self.rest = (self.rest + text).replace("\r", "\n").split("\n")
+        for line in lines:
+            if self.echo and line.strip():
+                self.echo(line)
+
+    def flush(self) -> None:
+        self.log.flush()

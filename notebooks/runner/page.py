@@ -1,9 +1,5 @@
 """An executed notebook as one HTML file that needs nothing else: no network, no file beside it.
-
-Pictures are embedded, and formulas become MathML, which browsers draw themselves.
-"""
-
-from __future__ import annotations
+Pictures are embedded, and formulas become MathML, which browsers draw themselves."""
 
 import re
 from base64 import b64decode

@@ -1,10 +1,6 @@
 """The ``parameters`` cell of a notebook: names, types and defaults, and values given as text checked against them.
-
 papermill only warns of an unknown parameter, checks no type and overlooks ``int | None``; here all are known before a
-kernel starts.
-"""
-
-from __future__ import annotations
+kernel starts."""
 
 import ast
 import importlib

@@ -1,7 +1,5 @@
 """From what was asked for to the jobs to run: which notebooks, on which categories, with which parameters."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -123,6 +121,8 @@ def _values(request: Request, each: Notebook | None) -> dict[str, Any]:
     known = {**(each.parameters if each else {}), **request.notebook.parameters}
     values = parse_parameters(request.given, known, request.notebook.name)
     values |= {k: str(Path(values[k]).expanduser().resolve()) for k in FOLDERS if values.get(k)}
+    for missing in (name for name in FOLDERS if values.get(name) and not Path(values[name]).exists()):
+        raise DataError(f"There is no folder '{values[missing]}', which is parameter '{missing}': check the path.")
     for book in filter(None, (each, request.notebook)):
         check_ranges({k: v for k, v in values.items() if k in book.parameters}, book.code)
     for parse, names in CHECKED.items():

@@ -1,23 +1,16 @@
 """Jobs over several processes or machines with Dask. Results are on disk, so nothing that is done can be lost.
-
-A worker that dies takes only its running notebook with it; Dask gives that to another worker, a few times.
-"""
-
-from __future__ import annotations
+A worker that dies takes only its running notebook with it; Dask gives that to another worker, a few times."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import ROOT
 from fmcore.errors import DataError
 from runner.execute import Job, execute, fail
 from runner.provenance import cores
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 DEATHS = 3  # workers that may die over one notebook before it counts as failed
 WAIT = 30.0  # seconds for the first worker of an existing scheduler
@@ -32,8 +25,7 @@ def run_jobs(
 
     ``workers`` are local processes: 1 runs the jobs one after the other, without Dask. A ``scheduler`` is used instead,
     by its address: its workers must see this repository, its Python environment, the data and the output folder under
-    the same paths. Raises `DataError` if it can't be reached or has no worker.
-    """
+    the same paths. Raises `DataError` if it can't be reached or has no worker."""
     if scheduler is None and (workers == 1 or len(jobs) <= 1):
         for job in jobs:
             yield job, execute(job, lambda line, job=job: echo(job.label, line))
@@ -67,7 +59,7 @@ def _why(error: BaseException) -> str:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 

@@ -1,10 +1,6 @@
 """The workshop's exercises: the right function of each, from fmcore, and the mistakes that are recognised.
-
 A hint says where to look and asks a question; it never says what to write. In a notebook: ``feedback =
-check.path(my_path)``, then ``feedback``.
-"""
-
-from __future__ import annotations
+check.path(my_path)``, then ``feedback``."""
 
 import math
 

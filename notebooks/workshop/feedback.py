@@ -1,11 +1,7 @@
 """What a check of the workshop answers, and how it tells one typical mistake from another.
-
 A check runs the learner's function on a few inputs and compares it with the right one. Where it differs, it is
 compared with functions that are wrong in a known way; the first that gives the very same numbers names the mistake,
-and the learner reads a hint, never the solution.
-"""
-
-from __future__ import annotations
+and the learner reads a hint, never the solution."""
 
 import html
 import re

@@ -1,9 +1,5 @@
 """The workshop's questions: predict-then-check, the best exponent, the wrong weight, and a defect of one's own.
-
-The letters and panels here are the only answers of the workshop that no code computes on the spot; the tests do.
-"""
-
-from __future__ import annotations
+The letters and panels here are the only answers of the workshop that no code computes on the spot; the tests do."""
 
 from collections.abc import Callable, Sequence
 

@@ -183,7 +183,9 @@ def test_on_a_picture_early_maps_are_biased_late_ones_speckled_and_the_weighted_
     y, field = model.view("brick")(read_picture(item.path)), model.field("brick")
     defect = read_mask(item.mask, height=y.shape[1], width=y.shape[2])
     seeds = [Mismatch.collect(mismatch_steps(field, y, paths.replace(noise_seed=seed))) for seed in (0, 1)]
-    early, late, weighted = zip(*([m.per_time(heat)[0], m.per_time(heat)[-1], m.heatmap(heat)] for m in seeds), strict=False)
+    early, late, weighted = zip(
+        *([m.per_time(heat)[0], m.per_time(heat)[-1], m.heatmap(heat)] for m in seeds), strict=False
+    )
     contrast = [maps[0][defect].mean() / maps[0][~defect].mean() for maps in (early, late, weighted)]
     agreement = [np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] for maps in (early, late, weighted)]
     assert contrast[0] < 0.6 * contrast[2]
@@ -197,7 +199,9 @@ def test_late_times_have_the_word_in_the_weighted_fisher_term_of_a_picture(categ
     y = model.view(category)(read_picture(next(item.path for item in items if not item.is_good)))
     times = interior_times(12)
     terms = exact_terms(model.field(category), noisy_image_law(y, default("04")["noise"]), times)
-    gaps, weighted = np.array([(one.fisher_divergence, t**2 * one.fisher) for t, one in zip(times, terms, strict=False)]).T
+    gaps, weighted = np.array(
+        [(one.fisher_divergence, t**2 * one.fisher) for t, one in zip(times, terms, strict=False)]
+    ).T
     assert (np.diff(gaps) > 0).all() and weighted[-3:].sum() > weighted[:-3].sum()
     assert "balance that" not in "".join(cell.source for cell in find_notebook("04").node.cells)
 

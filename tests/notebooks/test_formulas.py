@@ -15,8 +15,11 @@ import torch
 from conftest import ROOT
 
 from fmcore.decomposition.closed_form import gaussian_terms
-from fmcore.fields import EmpiricalField, GaussianField, MixtureField
+from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape
+from fmcore.fields import EmpiricalField, GaussianField, MixtureField, three_clusters
+from fmcore.fields.curve import STROKE
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, mismatch_steps
+from fmcore.path import draw_noise
 from runner.book import all_notebooks
 
 TIMES = (0.2, 0.5, 0.8)
@@ -224,6 +227,37 @@ def test_the_heat_map_is_the_weighted_mean_over_times_of_the_aggregated_squares(
             heat += t**1.5 * aggregate(squares, axis=0) / 4
         found = Mismatch.collect(steps).heatmap(HeatSettings(aggregator=name, exponent=1.5))
         np.testing.assert_allclose(found, heat, rtol=1e-4)
+
+
+def test_basin_and_spread_are_what_the_docstring_of_the_landscape_says():
+    """The share of the plane below what 95 % of normal points stay below; deviation over mean of repeated scores."""
+    field, grid, settings = three_clusters(), PlaneGrid(side=6), PathSettings(paths=2, times=3)
+    heat, normal = HeatSettings(exponent=1.0), three_clusters().sample(30, torch.Generator().manual_seed(5))
+
+    def score(point, starts, upto=None):
+        """At each time alone, or the weighted mean up to it, for one point."""
+        alone = []
+        for t in (0.25, 0.5, 0.75):
+            x = (1 - t) * starts + t * point
+            alone.append(float((field(x, t) - (point - starts)).square().sum(1).min()))
+        weighted = np.array([0.25, 0.5, 0.75]) * alone
+        return np.array(alone) if upto is None else np.cumsum(weighted) / np.arange(1, 4)
+
+    found = bias_variance(field, landscape(field, grid, settings), normal, settings, heat, repeats=3, repeated_points=4)
+    starts, again = draw_noise(2, (2,), 0), draw_noise(6, (2,), 1).split(2)
+    for upto, basin, spread in ((None, found.basin, found.spread), (1, found.running_basin, found.running_spread)):
+        level = np.quantile([score(p, starts, upto) for p in normal], 0.95, axis=0)
+        plane = np.array([score(p, starts, upto) for p in grid.points().flatten(0, 1)])
+        np.testing.assert_allclose(basin, (plane <= level).mean(0), atol=1e-6)
+        repeated = np.array([[score(p, x0, upto) for x0 in again] for p in normal[:4]])  # (points, repeats, times)
+        ratio = repeated.std(1, ddof=1) / repeated.mean(1)
+        np.testing.assert_allclose(spread, np.sqrt((ratio**2).mean(0)), rtol=1e-3)
+
+
+def test_strokes_of_six_tenths_of_their_spacing_add_up_to_an_even_line_within_two_parts_in_a_thousand():
+    places = np.linspace(0, 1, 101)
+    line = sum(normal(places, k, STROKE**2) for k in range(-20, 21))
+    assert 1e-4 < abs(line - 1).max() < 0.002
 
 
 # Each displayed formula by a piece of it, and the test that checks it (of this file, or of the file named).

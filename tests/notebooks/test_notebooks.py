@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ import pytest
 from bs4 import BeautifulSoup
 from notebook_helpers import NOTEBOOKS, outside_sources, runner
 
-from runner.book import Notebook, all_notebooks
+from runner.book import Notebook, all_notebooks, find_notebook
 from runner.page import mathml
 
 FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1}
@@ -80,6 +81,7 @@ ALONE = [b for b in BOOKS if b.path.parent.name != "workshop" and b.name != "03_
 @pytest.mark.parametrize("book", ALONE, ids=lambda b: b.name)
 def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     given = [word for k, v in SMALL.get(book.name, {}).items() for word in ("-p", k, str(v))]
     each = book.per_category
     with pytest.raises(SystemExit) as stopped:
@@ -101,6 +103,14 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
             tag.decompose()
         assert "\\" not in said.text
     assert not stopped.value.code
+    # Processor time of the kernels, which waiting for other processes does not change; some 10 s each.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60 * (1 + len(runs))
+
+
+def test_notebook_03_opens_with_few_parameters_and_a_picture():
+    book = find_notebook("03")
+    opening = [c.source for c in book.node.cells if c.cell_type == "code"][:2]
+    assert len(book.parameters) <= 10 and "output.figure(" in opening[1]
 
 
 @every_notebook

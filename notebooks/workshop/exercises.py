@@ -178,6 +178,6 @@ heatmap = Exercise(
 )  # fmt: skip
 score = Exercise(
     "Bonus exercise, the image score", lambda heat: image_score(heat.numpy()),
-    [(_maps(1, h, w, seed)[0],) for seed, (h, w) in enumerate(((25, 30), (13, 11), (40, 41)))], SCORE_MISTAKES,
+    [(_maps(1, h, w, seed)[0] + 0.5,) for seed, (h, w) in enumerate(((25, 30), (13, 11), (40, 41)))], SCORE_MISTAKES,
     "Peak plus plateau: one bright pixel counts, a bright region counts more.", "one number",
 )  # fmt: skip

@@ -16,6 +16,7 @@ import papermill
 import pytest
 from bs4 import BeautifulSoup
 from notebook_helpers import NOTEBOOKS, outside_sources, runner
+from test_report import RESULT, write_run
 
 from runner.book import Notebook, all_notebooks, find_notebook
 from runner.page import mathml
@@ -84,6 +85,9 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     given = [word for k, v in SMALL.get(book.name, {}).items() for word in ("-p", k, str(v))]
     each = book.per_category
+    if "compare" in book.parameters:
+        write_run(tmp_path / "before" / "gear", result=RESULT | {"aupro": 0.5})
+        given += ["-p", "compare", str(tmp_path / "before")]
     with pytest.raises(SystemExit) as stopped:
         categories = ["--categories", "gear"] if each else []
         runner().cli([book.name, *given, *categories, "--workers", "1", "--out", str(tmp_path)])
@@ -102,6 +106,7 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
         for tag in said(["script", "style", "pre", "code"]):
             tag.decompose()
         assert "\\" not in said.text
+        assert ("Beside another run" in said.text) == ("compare" in one.parameters)
     assert not stopped.value.code
     # Processor time of the kernels, which waiting for other processes does not change; some 10 s each.
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60 * (1 + len(runs))

@@ -1,9 +1,5 @@
 """Runs a notebook, over one category or many, and leaves one HTML file that opens offline.
-
-Exit codes: 0 done; 1 something failed, the rest is done; 2 bad input, nothing was done; 130 interrupted.
-"""
-
-from __future__ import annotations
+Exit codes: 0 done; 1 something failed, the rest is done; 2 bad input, nothing was done; 130 interrupted."""
 
 import os
 import sys
@@ -12,8 +8,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
@@ -21,14 +15,15 @@ from fmcore.errors import FlowMismatchingError, SettingsError  # noqa: E402
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-PROGRESS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 EPILOG = """Several machines: 'dask scheduler', 'dask worker ADDRESS' on each, then --scheduler ADDRESS. On SLURM,
 dask_jobqueue.SLURMCluster starts the workers; see notebooks/README.md."""
 
 
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def main(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Notebook, by name or number.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Notebooks by name or number, or 'all'.")
+    ] = None,
     parameters: Annotated[
         list[str] | None, typer.Option("-p", metavar="KEY VALUE", help="Parameter of the notebook; may be repeated.")
     ] = None,
@@ -41,55 +36,48 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Run again what is done already.")] = False,
     show: Annotated[bool, typer.Option("--list", help="Show the notebooks and their parameters.")] = False,
 ) -> None:
-    """Run a notebook with parameters and render it as one HTML file that opens offline.
-
-    What is done with the same parameters, code and data is skipped, so that after a crash the same command goes on.
-    """
+    """Run a notebook with parameters and render it as one HTML file that opens offline. What is done with the same
+    parameters, code and data is skipped, so that after a crash the same command goes on."""
     from runner.book import all_notebooks, find_notebook
 
-    books = [find_notebook(name) for name in names or []]
+    together = list(names or []) == ["all"]
+    books = [book for book in all_notebooks() if together and book.name[0].isdigit()]
+    books = books or [find_notebook(name) for name in names or []]
     if show:
         return _list(books or all_notebooks())
     from runner.execute import page_of
+    from runner.page import write_index
     from runner.plan import Request, plan, run
 
     if not books:
-        raise SettingsError("Give the name or number of a notebook; --list shows them.")
+        raise SettingsError("Give the name or number of a notebook, or 'all'; --list shows them.")
     if out is None or (out.exists() and not out.is_dir()):
         said = "Give a folder for the results" if out is None else f"'{out}' is a file: give a folder"
         raise SettingsError(f"{said} with --out.")
     given = dict(text.partition("=")[::2] for text in parameters or []) | ({"data": data} if data else {})
     wanted = tuple(filter(None, (name.strip() for name in categories.split(","))))
-    failed, pages = [], []
-    with Progress(*PROGRESS, console=notes, transient=True) as progress:
-        checking = progress.add_task("checking", total=None, visible=bool(given.get("data")))
-
-        def show_check(name: str, record) -> None:
-            progress.update(checking, description=f"checking {name}", completed=record.done, total=record.total)
-
-        folders = [out.resolve() if len(books) == 1 else out.resolve() / book.name for book in books]
-        asked = [Request(book, folder, given, wanted, lenient) for book, folder in zip(books, folders, strict=True)]
-        plans = [plan(request, show_check) for request in asked]
-        progress.update(checking, visible=False)
+    options = {"workers": workers or _default_workers(), "scheduler": scheduler, "force": force}
+    failed, pages = False, {}
+    with notes.status("checking") as status:
+        plans = []
+        for book in books:
+            folder = out.resolve() if len(books) == 1 else out.resolve() / book.name
+            # Of 'all', each takes what it knows; what none knows is refused by the first.
+            known = {k for b in books if together for k in b.parameters}
+            mine = {k: v for k, v in given.items() if k in book.parameters or k not in known}
+            request = Request(book, folder, mine, wanted if book.per_category or not together else (), lenient)
+            plans.append(plan(request, lambda name, r: status.update(f"checking {name}, {r.done} of {r.total}")))
         for sentence in dict.fromkeys(s for laid in plans for s in laid.skipped_files):
             notes.print(sentence)
-        task = progress.add_task("notebooks", total=sum(len(p.jobs) + (p.summary is not None) for p in plans))
         for laid in plans:
-            many = len(laid.jobs) > 1
-
-            def echo(label: str, line: str, many: bool = many) -> None:
-                notes.print(f"{label} | {line}" if many else line, style="dim")
-
-            options = {"workers": workers or _default_workers(), "scheduler": scheduler, "force": force}
-            for job, record in run(laid, **options, echo=echo):
-                progress.advance(task)
-                failed += [job.label] if record["status"] == "failed" else []
+            many, title = len(laid.jobs) > 1, laid.request.notebook.title
+            status.update(laid.request.notebook.name)
+            for job, record in run(laid, **options, echo=_echo if many else lambda _, line: _echo("", line)):
+                failed |= record["status"] == "failed"
                 notes.print(f"{job.label}: {_outcome(record)}")
-                if job not in laid.jobs or (laid.summary is None and not many):
-                    pages.append(page_of(job))
-            if many and laid.summary is None:
-                pages.append(laid.request.out / "*" / f"{laid.jobs[0].name}.html")
-    for page in pages:
+                alone = laid.summary is None and many
+                pages[title] = laid.request.out / "*" / f"{job.name}.html" if alone else page_of(job)
+    for page in [write_index(out.resolve(), pages)] if together else pages.values():
         notes.print(f"Open '{os.path.relpath(page) if page.is_relative_to(Path.cwd()) else page}'.")
     raise typer.Exit(1 if failed else 0)
 
@@ -131,23 +119,22 @@ def _default_workers() -> int:
     return max(1, torch.cuda.device_count()) if torch.cuda.is_available() else cores()
 
 
+def _echo(label: str, line: str) -> None:
+    notes.print(f"{label} | {line}" if label else line, style="dim")
+
+
 def _outcome(record: dict) -> str:
-    if record["status"] == "failed":
-        return f"failed. {record['error']}"
-    if record.get("skipped"):
-        return "done before, kept"
+    if record["status"] == "failed" or record.get("skipped"):
+        return f"failed. {record['error']}" if record["status"] == "failed" else "done before, kept"
     again = f", kernel started at attempt {record['attempts']}" if record["attempts"] > 1 else ""
     return f"done in {record['seconds']:.0f} s{again}"
 
 
 def _list(books: list) -> None:
-    console = Console(width=max(100, Console().width), highlight=False, markup=False)
     for book in books:
-        console.print(f"{book.name}: {book.title}", style="bold")
-        table = Table(box=None, padding=(0, 2), show_header=False)
-        for parameter in book.parameters.values():
-            table.add_row("", parameter.name, parameter.type_name, repr(parameter.default), parameter.help)
-        console.print(table)
+        print(f"{book.name}: {book.title}")
+        for p in book.parameters.values():
+            print(f"  {p.name:16} {p.type_name:12} {p.default!r:28} {p.help}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,11 @@
 
 import os
 import warnings
+from base64 import b64encode
+from io import BytesIO
 from pathlib import Path
+
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 ROOT = NOTEBOOKS.parent
@@ -17,3 +21,9 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text)
     os.replace(partial, path)
+
+
+def jpeg(picture: Image.Image, quality: int) -> str:
+    """As a JPEG in base64."""
+    picture.convert("RGB").save(file := BytesIO(), "JPEG", quality=quality)
+    return b64encode(file.getvalue()).decode()

@@ -1,7 +1,5 @@
 """From a notebook's parameters to a category's files, settings and model; fmcore does the work."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,29 +15,40 @@ from fmcore.detector.fit import FitRecord, fit
 from fmcore.detector.model import Model
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError, SettingsError
+from fmcore.evaluation.evaluate import EvaluateSettings
+from fmcore.settings import Settings
 from fmcore.training.checkpoint import forget
 from fmcore.views import View
 
 
-def fit_settings(settings: dict[str, Any] | str = "", **given: Any) -> FitSettings:
-    """Settings of a fit from a notebook's parameters: ``given``, and on top ``settings``, a dict or (from plain
-    papermill) JSON of one. Raises `SettingsError` for what `FitSettings` refuses."""
+def parsed(cls: type[Settings], more: dict[str, Any] | str, parameter: str, **given: Any) -> Any:
+    """Settings from a notebook's parameters: ``given``, and on top ``more``, a dict or (from plain papermill) JSON of
+    one. Raises `SettingsError` for what ``cls`` refuses."""
     try:
-        more = json.loads(settings or "{}") if isinstance(settings, str) else settings
-        given |= more
+        given |= json.loads(more or "{}") if isinstance(more, str) else more
     except (ValueError, TypeError):
-        raise SettingsError(f"Parameter 'settings' is no JSON object: {settings!r}.") from None
-    return FitSettings.parse(**given).checked()
+        raise SettingsError(f"Parameter '{parameter}' is no JSON object: {more!r}.") from None
+    return cls.parse(**given)
+
+
+def fit_settings(settings: dict[str, Any] | str = "", **given: Any) -> FitSettings:
+    """Settings of a fit; see `parsed`."""
+    return parsed(FitSettings, settings, "settings", **given).checked()
+
+
+def evaluate_settings(evaluation: dict[str, Any] | str = "", **given: Any) -> EvaluateSettings:
+    return parsed(EvaluateSettings, evaluation, "evaluation", **given)
+
+
+def render_settings(rendering: dict[str, Any] | str = "", **given: Any) -> RenderSettings:
+    return parsed(RenderSettings, rendering, "rendering", **given)
 
 
 def category_folder(
     data: str, category: str, out: Path, settings: RenderSettings, *, rendered: str = "gear"
 ) -> tuple[str, Path]:
-    """Name and folder of the one category to work on; without ``data`` it is rendered into ``out/data``.
-
-    Raises:
-        SettingsError: if ``data`` holds several categories and none is chosen.
-    """
+    """Name and folder of the one category to work on, rendered into ``out/data`` without ``data``; `SettingsError` if
+    that holds several categories and none is chosen."""
     if not data:
         name = category or rendered
         show_progress(write_dataset(out / "data", settings.replace(categories=(name,))))
@@ -91,11 +100,7 @@ def fitted(
     name: str, files: Sequence[Path], settings: FitSettings, folder: Path, records: list[FitRecord] | None = None
 ) -> Model:
     """Fit, showing progress and what there is to know, and save to ``folder``; a network's unfinished training there is
-    resumed.
-
-    Args:
-        records: every record of the fit is appended here.
-    """
+    resumed. Every record of the fit is appended to ``records``."""
     records = [] if records is None else records
 
     def kept() -> Iterator[FitRecord]:

@@ -1,21 +1,15 @@
 """Progress of fmcore's generators in a notebook, on one line that is replaced."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from IPython.display import clear_output
 
-Record = TypeVar("Record")
 
-
-def show_progress(records: Iterable[Record], *, every: float = 2.0) -> Record:
+def show_progress(records: Iterable[Any], *, every: float = 2.0) -> Any:
     """Run a generator of records to its end, print where it is every few seconds, and return the last record.
-
-    Notes of records are printed as they come, and stay above the progress.
-    """
+    Notes of records are printed as they come, and stay above the progress."""
     notes, last, shown, started = "", None, time.monotonic(), time.monotonic()
     for last in records:
         note = getattr(last, "note", "")

@@ -1,7 +1,5 @@
 """Charts of scores and settings: they draw what they are given."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

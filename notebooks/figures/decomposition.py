@@ -1,7 +1,5 @@
 """The decomposition: terms by time, maps of every term on one scale, identities against their error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,8 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from figures.pictures import Panel, picture_grid
 from figures.style import COLOURS, HEAT, INK, SOFT, Figure, headline
-from figures.tables import Table
-from fmcore.decomposition.laws import GaussianTerms, IdentityCheck
+from fmcore.decomposition.laws import IdentityCheck
 from fmcore.decomposition.sampled import Terms
 
 TERMS = {  # label, colour, line, mark
@@ -75,27 +72,6 @@ def term_maps(picture: Panel, terms: Terms, exponent: float, title: str, shown: 
     rows.append(("over all t", [Panel(averaged[name], TERMS[name][0]) for name in TERMS]))
     label = f"$t^{{{exponent:g}}}$ × term, per pixel"
     return picture_grid(rows, norm=Normalize(-top, top), colours=signed_colours(), label=label, title=title)
-
-
-def fisher_pairs(columns: Sequence[tuple[Panel, np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Pictures with outline, mismatch map and Fisher map, one column each, all maps on one scale."""
-    # The median picture's peak: a single glaring defect must not darken all the others.
-    top = float(np.median([values.max() for column in columns for values in column[1:]]))
-    pictures, mismatches, fishers = zip(*columns, strict=True)
-    rows = [("picture", pictures), ("mismatch", [*map(Panel, mismatches)]), ("Fisher term", [*map(Panel, fishers)])]
-    return picture_grid(rows, norm=Normalize(0, top), label="weighted mean over t", title=title)
-
-
-def closed_table(times: Sequence[float], exact: Sequence[GaussianTerms], terms: Terms) -> Table:
-    """Closed forms of one time per row, with what sampling made of them beside."""
-    rows = []
-    for j, (t, one) in enumerate(zip(times, exact, strict=True)):
-        cells = [f"{t:.2f}"]
-        for name in ("mismatch", "denoising", "fisher"):
-            cells.append(f"{getattr(one, name):.2f} ({terms.values[name][j]:.2f} ± {terms.errors[name][j]:.2f})")
-        rows.append([*cells, f"{t**2 * one.fisher:.4g}", f"{(1 - t) ** 2 * one.fisher_divergence:.4g}"])
-    head = ["t", "mismatch", "denoising", "Fisher", "t² · Fisher", "(1 − t)² · divergence"]
-    return Table(head, rows, "Closed form, and in brackets what sampling gives ± one standard error.")
 
 
 def signed_colours() -> LinearSegmentedColormap:

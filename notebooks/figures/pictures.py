@@ -1,17 +1,19 @@
 """Pictures with their heat maps and true outlines, on one colour scale per figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import Colormap, LogNorm, Normalize
+from PIL import Image
 from torch import Tensor
 
+from common import jpeg
 from figures.style import COLOURS, HEAT, Figure, headline
+from fmcore.data.folders import TestItem
 from fmcore.data.picture import read_mask, read_picture, resize_map
 from fmcore.detector.model import Model
 from fmcore.errors import ImageError
@@ -32,10 +34,6 @@ class Panel:
     image: np.ndarray
     title: str = ""
     mask: np.ndarray | None = None
-
-    @property
-    def is_map(self) -> bool:
-        return self.image.ndim == 2
 
 
 def picture_grid(
@@ -59,12 +57,13 @@ def picture_grid(
             axes.spines[:].set_visible(False)
             if panel is None:
                 continue
-            shown = axes.imshow(panel.image, **({"cmap": colours, "norm": norm} if panel.is_map else {}))
-            last = shown if panel.is_map else last
+            is_map = panel.image.ndim == 2
+            shown = axes.imshow(panel.image, **({"cmap": colours, "norm": norm} if is_map else {}))
+            last = shown if is_map else last
             axes.set_title(panel.title, fontsize="small")
             if panel.mask is not None and panel.mask.any():
                 extent = (-0.5, panel.image.shape[1] - 0.5, -0.5, panel.image.shape[0] - 0.5)
-                colour = "white" if panel.is_map else COLOURS["anomalous"]
+                colour = "white" if is_map else COLOURS["anomalous"]
                 axes.contour(panel.mask, [0.5], colors=[colour], linewidths=1.2, origin="lower", extent=extent)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
     if last is not None:
@@ -94,6 +93,16 @@ def picture_and_mask(path: Path, mask: Path | None) -> Panel:
     return Panel(small, mask=marked)
 
 
+def examples(good: Sequence[TestItem], defective: Sequence[TestItem], title: str, count: int = 5) -> Figure:
+    """A few good test pictures above a few defective ones of different kinds, with their true outlines."""
+    rows = []
+    for name, items in (("good", good), ("defective", defective)):
+        some = items[:: -(-len(items) // count) or 1]
+        panels = [replace(picture_and_mask(i.path, i.mask), title="" if i.is_good else i.defect) for i in some]
+        rows.append((name, panels))
+    return picture_grid(rows, title=title)
+
+
 def score_to_show(model: Model, category: str, path: Path, mask: Path | None, title: str) -> tuple[Panel, Panel]:
     """Score one picture; it and its map, for a figure."""
     heatmap = model.score(path, category).heatmap
@@ -111,21 +120,36 @@ def extremes(images: Sequence[dict], count: int = 4) -> dict[str, list[dict]]:
     return {"best": bad[:half][:count], "worst": bad[half:][::-1][:count], "alarms": good[:count]}
 
 
-def extreme_rows(
-    model: Model, category: str, images: Sequence[dict], masks: dict[str, Path | None], count: int = 4
-) -> dict[str, list[tuple[Panel, Panel]]]:
-    """`extremes` of an evaluation, scored again for their maps and ready for `gallery`."""
+def scored_pairs(
+    model: Model, category: str, images: Sequence[dict], masks: dict[str, Path | None], most: int = 60
+) -> dict[str, tuple[Panel, Panel]]:
+    """Pictures and maps by file, scored again: those of `extremes`, then of the images nearest to the threshold."""
+    limit = model.threshold(category)
+    middle = limit.value if limit else float(np.median([image["score"] for image in images]))
+    nearest = sorted(images, key=lambda image: abs(np.log(max(image["score"], 1e-12) / max(middle, 1e-12))))
+    wanted = [image for chosen in extremes(images).values() for image in chosen] + nearest
+    titles = {i["file"]: f"{i['kind']}/{Path(i['file']).stem}\nscore {i['score']:.3g}" for i in wanted}
+    files = list(titles)[:most]
+    return {f: score_to_show(model, category, Path(f), masks.get(f), titles[f]) for f in files}
 
-    def shown(image: dict) -> tuple[Panel, Panel]:
-        file, title = image["file"], f"{image['kind']}/{Path(image['file']).stem}\nscore {image['score']:.3g}"
-        return score_to_show(model, category, Path(file), masks.get(file), title)
 
-    return {EXTREMES[key]: [*map(shown, chosen)] for key, chosen in extremes(images, count).items() if chosen}
+def thumbnail(pair: tuple[Panel, Panel], scale: float, side: int = 112) -> str:
+    """A picture and its map side by side, as a small JPEG in base64; the map's colours go from 0 to ``scale``."""
+    picture, heatmap = (panel.image for panel in pair)
+    both = np.concatenate([picture, colormaps[HEAT](heatmap / scale, bytes=True)[..., :3]], 1)
+    small = Image.fromarray(both)
+    small.thumbnail((4 * side, side))
+    return jpeg(small, quality=75)
 
 
 def colour_scale(model: Model, category: str) -> float:
     """Upper end of the colours of a category's maps, as in the app and the heat-map files: set by good images."""
     return model.normal_ranges[category].scale(model.info.heat.exponent)
+
+
+def extreme_rows(pairs: dict[str, tuple[Panel, Panel]], images: Sequence[dict]) -> dict[str, list]:
+    """The `extremes` of an evaluation among its `scored_pairs`, ready for `gallery`."""
+    return {EXTREMES[k]: [pairs[i["file"]] for i in chosen] for k, chosen in extremes(images).items() if chosen}
 
 
 def gallery(rows: dict[str, list[tuple[Panel, Panel]]], scale: float) -> Figure:

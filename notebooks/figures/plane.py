@@ -1,9 +1,5 @@
 """The toys of the plane in notebook 01 and the workshop, and how they are drawn, large enough for a projector.
-
-A point of the plane is an image of two channels and one pixel, ``(2, 1, 1)``, so that all of fmcore applies.
-"""
-
-from __future__ import annotations
+A point of the plane is an image of two channels and one pixel, ``(2, 1, 1)``, so that all of fmcore applies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,11 +38,8 @@ class Toy:
 
 
 def toy(name: str) -> Toy:
-    """The anomalous point lies 0.5 (five standard deviations) outside the arc, or as far off the other laws.
-
-    Raises:
-        SettingsError: for an unknown name.
-    """
+    """The anomalous point lies 0.5 (five standard deviations) outside the arc, or as far off the other laws;
+    `SettingsError` for an unknown name."""
     known = {
         "semicircle": (semicircle, (3.0, 7.0), (3.3, 7.4)),
         "three_clusters": (three_clusters, (0.3, 4.0), (0.3, 6.5)),
@@ -89,8 +82,8 @@ def panels(titles: Sequence[str], *, rows: int = 1, height: float = 5.0, share: 
 def draw_target(axis: Axes, target: Tensor, *, anomalous: bool = False, label: str = "", size: int = 340) -> None:
     """A star in the colour of normal or anomalous things."""
     kind = "anomalous" if anomalous else "normal"
-    style = {"color": COLOURS[kind], "edgecolor": "black", "linewidth": 1, "zorder": 5}
-    axis.scatter(*target.flatten().tolist(), s=size, marker="*", label=label or f"{kind} target $y$", **style)
+    style = {"color": COLOURS[kind], "edgecolor": "black", "linewidth": 1, "zorder": 5, "marker": "*"}
+    axis.scatter(*target.flatten().tolist(), s=size, label=label or f"{kind} target $y$", **style)
 
 
 def draw_paths(axis: Axes, starts: Tensor, target: Tensor) -> None:
@@ -143,12 +136,6 @@ def landscape_bar(figure: Figure, axes: np.ndarray) -> None:
     """The colour bar of all landscapes of a figure."""
     scale = ScalarMappable(LogNorm(*SCALE), HEAT)
     figure.colorbar(scale, ax=axes, extend="both", shrink=0.8, label="mismatch", pad=0.01)
-
-
-def label_rows(axes: np.ndarray, names: Sequence[str]) -> None:
-    """A name at the left of each row."""
-    for row, name in zip(axes, names, strict=True):
-        row[0].set_ylabel(name, fontsize=16, fontweight="bold")
 
 
 def legend_below(figure: Figure) -> None:

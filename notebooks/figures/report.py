@@ -1,19 +1,21 @@
 """What the runs of notebook 03 left, read back for the report: only what ran, and what failed and why."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
-from IPython.display import HTML, Image, Markdown, display
+from IPython.display import HTML, Markdown, display
+from PIL import Image
 
-from figures.tables import Table, metric_cell
+from common import jpeg
+from figures.tables import SUMMARY, Table, metric_cell
 from fmcore.errors import DataError
 from fmcore.evaluation.metrics import TITLES
 from runner.execute import read_record
 
+GALLERY = 1_600_000  # bytes of all galleries of a report
 COUNTS = ("n_good", "n_defective", "n_masks", "false_alarms", "misses", "seconds_per_image")
 
 
@@ -44,20 +46,17 @@ class Runs:
     def verdict(self, mean: dict | None) -> str:
         """What came out, in two sentences."""
         results = list(self.results.values())
-        of = f"Over {len(results)} categories" if mean else f"For {next(iter(self.results))}"
-        figures = [
-            f"{TITLES[n]} is {metric_cell(mean or results[0], n).text} %" for n in ("image_auroc", "pixel_auroc")
-        ]
         judged = [r for r in results if r["false_alarms"] is not None]
+        of = f"Over {len(results)} categories" if mean else f"For {next(iter(self.results))}"
+        figures = (f"the {TITLES[n]} is {metric_cell(mean or results[0], n).text} %" for n in SUMMARY[:2])
+        said = f"{of} {' and '.join(figures)}."
         if not judged:
-            return f"{of} the {' and the '.join(figures)}. There is no threshold, so there are no verdicts."
+            return f"{said} There is no threshold, so there are no verdicts."
         alarms, misses = (sum(r[key] for r in judged) for key in ("false_alarms", "misses"))
         n_good, n_defective = (sum(r[key] for r in judged) for key in ("n_good", "n_defective"))
         some = "" if len(judged) == len(results) else f", where there is one ({len(judged)} categories)"
-        return (
-            f"{of} the {' and the '.join(figures)}. At the threshold set on good training images{some}, {alarms} of "
-            f"{n_good} good test images are false alarms, and {misses} of {n_defective} defective ones are missed."
-        )
+        said += f" At the threshold set on good training images{some}, {alarms} of {n_good} good test images are false"
+        return f"{said} alarms, and {misses} of {n_defective} defective ones are missed."
 
     def settings_table(self) -> Table:
         """What each category was scored with."""
@@ -65,22 +64,12 @@ class Runs:
         for name, result in self.results.items():
             s, limit = result["settings"], result.get("threshold")
             heat, paths, fit = s["heat"], s["paths"], s["training"].get("fit", {})
-            rate = f"{limit['false_alarm_rate']:.0%} of new good images, from {limit['held_out']}" if limit else None
             drawn = f"K = {paths['paths'] or 'exact'}, T = {paths['times']}"
             aggregated = f"{heat['aggregator']}, r = {heat['exponent']:g}, blur {heat['smoothing']:g} cells"
             eye = {"none": "pixels"}.get(fit.get("encoder"), fit.get("encoder"))
-            pixels = f"{s['pixel_size']} x {s['pixel_size']}"
-            rows.append([name, s["kind"], eye, fit.get("seed"), drawn, aggregated, pixels, rate])
-        head = [
-            "category",
-            "field",
-            "view",
-            "seed",
-            "paths",
-            "heat map",
-            "pixels compared at",
-            "threshold: false alarms",
-        ]
+            rate = f"{limit['false_alarm_rate']:.0%} of new good images, from {limit['held_out']}" if limit else None
+            rows.append([name, s["kind"], eye, fit.get("seed"), drawn, aggregated, f"{s['pixel_size']} px", rate])
+        head = "category, field, view, seed, paths, heat map, pixels compared at, threshold: false alarms".split(", ")
         return Table(head, rows, "Settings.", text_columns=len(head))
 
     def kinds_table(self) -> Table:
@@ -95,16 +84,28 @@ class Runs:
                 rows.append([name, kind, above, reach, None if limit is None else f"{limit:.3g}"])
         return Table(["category", "kind", "above threshold", "scores", "threshold"], rows, text_columns=2)
 
-    @property
-    def galleries(self) -> dict[str, Path]:
-        """The pictures that the runs drew, by category."""
-        return {n: path for n in self.metrics if (path := self.folder / n / "extremes.png").is_file()}
+    def files(self, name: str) -> dict[str, Path]:
+        """This file of the runs that left it, by category."""
+        return {n: path for n in self.metrics if (path := self.folder / n / name).is_file()}
 
     def show_galleries(self) -> None:
-        """Each under its category's name."""
-        for name, path in self.galleries.items():
-            display(HTML(f"<h3>{name}</h3>"))
-            display(Image(data=path.read_bytes(), alt=f"{name}: best and worst images with maps"))
+        """Each under its category's name, as small as it takes for all of them to fit into a page."""
+        galleries = self.files("extremes.png")
+        for name, path in galleries.items():
+            for width in (1200, 900, 700, 500):
+                picture = Image.open(path)
+                picture.thumbnail((width, 4 * width))
+                if len(shown := jpeg(picture, quality=80)) < GALLERY / len(galleries):
+                    break
+            about = f"{name}: best and worst images with maps"
+            display(HTML(f'<h3>{name}</h3><img alt="{about}" src="data:image/jpeg;base64,{shown}">'))
+
+    def thumbnails(self, most: int = 900_000) -> dict[str, str]:
+        """What the runs left of their images by file, evenly from all, as many as fit into ``most`` bytes."""
+        left = (json.loads(path.read_text()).items() for path in self.files("hover.json").values())
+        pictures = [picture for line in zip_longest(*left) for picture in line if picture]
+        sizes = accumulate(len(picture) for _, picture in pictures)
+        return {file: picture for (file, picture), size in zip(pictures, sizes, strict=True) if size <= most}
 
     def decompositions(self) -> dict[str, dict]:
         """Terms by category and group, for `figures.decomposition.terms_chart`."""
@@ -118,17 +119,19 @@ class Runs:
         return {"mean": whole, "categories": short, "failed": self.failed}
 
 
+def other_runs(folder: str) -> Runs | None:
+    """The runs of another report, or of notebook 03, to compare with; None without a folder."""
+    inside = Path(folder) / "categories"
+    return read_runs(inside if inside.is_dir() else folder) if folder else None
+
+
 def section(title: str, text: str) -> None:
     """The head of a part of the report that is there only where its runs are."""
     display(Markdown(f"## {title}\n\n{text}"))
 
 
 def read_runs(folder: str | Path, categories: str = "") -> Runs:
-    """Read the runs of these categories (separated by commas), or of all that are in the folder.
-
-    Raises:
-        DataError: if not a single category is done.
-    """
+    """The runs of these categories (separated by commas), or all in the folder; `DataError` if none of them is done."""
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"There is no folder of runs '{root}': leave 'runs' empty to make them.")

@@ -1,13 +1,15 @@
 """Tables that read the same in JupyterLab and in the report; what is undefined says so."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from fmcore.evaluation.metrics import TITLES
+import numpy as np
+
+from fmcore.evaluation.benchmark_table import Difference
+from fmcore.evaluation.metrics import TITLES, auroc_difference, interval_of_mean
 
 SUMMARY = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -23,11 +25,7 @@ class Cell:
 @dataclass(frozen=True)
 class Table:
     """Rows under a head; columns after the first ``text_columns`` hold numbers and are aligned to the right; None is
-    shown as n/a.
-
-    Args:
-        last_is_mean: set the last row apart.
-    """
+    shown as n/a; ``last_is_mean`` sets the last row apart."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -82,6 +80,41 @@ def summary_table(results: dict[str, dict], mean: dict | None = None, failed: It
     missing = f" Failed, and not in this table: {', '.join(failed)}." if failed else ""
     caption = f"In per cent; small: 95 % bootstrap interval over images.{missing}"
     return Table(head, rows, caption, last_is_mean=mean is not None)
+
+
+def difference_table(results: dict[str, dict], others: dict[str, dict]) -> Table:
+    """What the first evaluation of each category has more than the second, and of all of them on average."""
+    rows, gains = [], []
+    for name in [name for name in results if name in others]:
+        pair = results[name], others[name]
+        count, gain = _gain(*pair)
+        gains.append(gain)
+        rest = [None if None in (ends := [r.get(n) for r in pair]) else (ends[0] - ends[1], None) for n in SUMMARY[1:]]
+        rows.append([name, *(metric_cell(r, "image_auroc").text for r in pair), *map(_points, (gain, *rest)), count])
+    if len(gains) > 1 and None not in gains:
+        values, found = zip(*gains, strict=True)
+        mean = sum(values) / len(values), interval_of_mean(values, found)
+        rows.append(["mean", "", "", _points(mean), "", "", ""])
+    said = "Image AUROC in per cent; differences in points, small: paired 95 % interval over the images that both have."
+    head = ["category", "this", "the other", *(f"{TITLES[n]}, difference" for n in SUMMARY), "images"]
+    return Table(head, rows, f"{said} Where it holds zero, none is shown.", last_is_mean=len(rows) > len(gains))
+
+
+def _gain(first: dict, second: dict) -> tuple[int, Difference | None]:
+    """Images that both evaluations have, and the difference of their image AUROC on these; None without both kinds."""
+    by_file = [{Path(i["file"]).parts[-3:]: i for i in result["images"]} for result in (first, second)]
+    shared = [file for file in by_file[0] if file in by_file[1]]
+    labels = np.array([by_file[0][file]["defective"] for file in shared], dtype=bool)
+    if labels.all() or not labels.any():
+        return len(shared), None
+    return len(shared), auroc_difference(labels, *(np.array([[s[f]["score"] for f in shared]]) for s in by_file))
+
+
+def _points(difference: Difference | None) -> Cell:
+    """A difference of shares in per cent points, with its interval where there is one."""
+    value, interval = difference or (None, None)
+    small = " to ".join(f"{100 * end:+.1f}" for end in interval or ())
+    return Cell("n/a" if value is None else f"{100 * value:+.1f}", small)
 
 
 def _cell(value: Any) -> Cell:

@@ -1,7 +1,5 @@
 """The notebooks that there are, and what each says about itself."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +13,8 @@ from runner.parameters import Parameter, read_parameters, suggestion
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook file, read when first needed.
-
-    Its metadata may hold, under ``fmcore``: ``per_category`` (name of the notebook that is run on each category
-    before this one, or its own name), ``fold_code`` (the HTML hides code until asked).
-    """
+    """A notebook file, read when first needed. Its metadata may hold, under ``fmcore``: ``per_category`` (name of the
+    notebook that runs on each category before this one, or its own), ``fold_code`` (the HTML hides code at first)."""
 
     path: Path
 
@@ -48,7 +43,7 @@ class Notebook:
         return "\n".join(c.source for c in self.node.cells if c.cell_type == "code")
 
     @property
-    def per_category(self) -> Notebook | None:
+    def per_category(self) -> "Notebook | None":
         """The notebook to run on each category, if this one is about categories."""
         name = self.node.metadata.get("fmcore", {}).get("per_category")
         return self if name == self.name else find_notebook(name) if name else None
@@ -66,11 +61,8 @@ def all_notebooks() -> list[Notebook]:
 
 
 def find_notebook(name: str) -> Notebook:
-    """By file name, with or without ``.ipynb`` and number, by number alone, or by path.
-
-    Raises:
-        SettingsError: if there is none, with a suggestion.
-    """
+    """By file name, with or without ``.ipynb`` and number, by number alone, or by path; `SettingsError`, with a
+    suggestion, if there is none."""
     if name.endswith(".ipynb") and Path(name).is_file():
         return Notebook(Path(name).resolve())
     wanted, known = Path(name).name.removesuffix(".ipynb"), {}

@@ -1,31 +1,30 @@
 """One notebook run by papermill into one folder: skipped if done, retried if the kernel did not start, kept if failed.
-
 The folder then holds the executed notebook, its HTML, ``metrics.json``, figures, ``run.log`` and ``run.json``. The
-last is written at the very end and says what the run rests on; a run that was killed has none and is done again.
-"""
-
-from __future__ import annotations
+last is written at the very end and says what the run rests on; a run that was killed has none and is done again."""
 
 import json
 import logging
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from common import ROOT, write_text
 from fmcore.errors import FlowMismatchingError
-from runner.kernel import Tee, kernel_manager, local_sockets
 from runner.page import write_html
 from runner.provenance import folder_fingerprint, machine, versions
 
@@ -33,16 +32,18 @@ START_ATTEMPTS = 4
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 # Parameters are checked before, and how a run ended is said by its record.
 logging.getLogger("papermill").setLevel(logging.CRITICAL)
+# A kernel that is stopped with the run leaves nbclient's task behind, of which asyncio would print a traceback. Of a
+# kernel that dies during a run papermill tells.
+logging.getLogger("asyncio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+)
 _one_at_a_time = threading.Lock()  # papermill changes the working directory of the whole process
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to run.
-
-    ``key`` holds hashes of all that the result depends on, besides the parameters; equal keys and parameters mean
-    that a finished run need not be repeated. ``notes`` say what was left out and are shown in the page.
-    """
+    """One notebook to run. ``key`` holds hashes of all that the result depends on besides the parameters: where both
+    are equal, a finished run is kept. ``notes`` say what was left out and are shown in the page."""
 
     notebook: str
     label: str
@@ -84,10 +85,8 @@ def read_record(out: Path) -> dict[str, Any]:
 
 
 def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Run a job, or skip it; returns its record, with ``skipped`` true in the latter case.
-
-    Whatever the notebook raises becomes ``status = "failed"`` and one sentence under ``error``.
-    """
+    """Run a job, or skip it; returns its record, with ``skipped`` true in the latter case. Whatever the notebook raises
+    becomes ``status = "failed"`` and one sentence under ``error``."""
     if record := finished(job):
         return record | {"skipped": True}
     out = Path(job.out)
@@ -95,48 +94,49 @@ def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, An
     for stale in ("run.json", "metrics.json"):
         (out / stale).unlink(missing_ok=True)
     record = job.record(machine=machine(), started=datetime.now(UTC).isoformat(timespec="seconds"))
-    started = time.perf_counter()
-    partial = out / f".{job.name}.{os.getpid()}.ipynb"
+    started, partial = time.perf_counter(), out / f".{job.name}.{os.getpid()}.ipynb"
     with _one_at_a_time, (out / "run.log").open("w", buffering=1) as log:
         record["attempts"], error = _run_with_retries(job, partial, Tee(log, echo))
-    record["seconds"] = round(time.perf_counter() - started, 1)
-    record["data"] = _data(job)
-    record["status"], record["error"] = ("failed", error) if error else ("done", None)
+    record |= {"seconds": round(time.perf_counter() - started, 1), "data": _data(job)}
+    record |= {"status": "failed" if error else "done", "error": error}
     _keep(job, partial, record)
-    write_text(out / "run.json", json.dumps(record, indent=1))
-    return record
+    return _write(job, record)
 
 
 def fail(job: Job, error: str) -> dict[str, Any]:
     """The record of a job that could not even be run, written where its result would be."""
-    record = job.record(status="failed", error=error)
     Path(job.out).mkdir(parents=True, exist_ok=True)
+    return _write(job, job.record(status="failed", error=error))
+
+
+def _write(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     write_text(Path(job.out) / "run.json", json.dumps(record, indent=1))
     return record
 
 
-def _run_with_retries(job: Job, partial: Path, stream: Tee) -> tuple[int, str | None]:
+def _run_with_retries(job: Job, partial: Path, stream: "Tee") -> tuple[int, str | None]:
     """Number of attempts, and the sentence of an error or None."""
     options = {"parameters": job.parameters, "kernel_name": KERNELSPEC["name"], "cwd": str(ROOT), "start_timeout": 120}
     options |= {"progress_bar": False, "stdout_file": stream, "stderr_file": stream}
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
             with local_sockets() as config:
-                manager = kernel_manager(stream.log)
-                papermill.execute_notebook(
-                    _prepared(job), str(partial), config=config, kernel_manager_class=manager, **options
-                )
+                own = {"config": config, "kernel_manager_class": kernel_manager(stream.log)}
+                papermill.execute_notebook(_prepared(job), str(partial), **own, **options)
             return attempt, None
         except PapermillExecutionError as error:
-            return attempt, _sentence(error)
+            text = _one_line(error.evalue)
+            # Our own errors are sentences already; any other is named with its cell.
+            ours = error.ename in {c.__name__ for c in (FlowMismatchingError, *FlowMismatchingError.__subclasses__())}
+            return attempt, text if ours else f"{error.ename} in code cell {error.exec_count}: {text or 'no message'}"
         except NoSuchKernel:
             return attempt, "There is no Jupyter kernel 'python3' here: pip install -r notebooks/requirements.txt."
         # The kernel process, its ports or its sockets: ZMQError, RuntimeError, OSError, DeadKernelError.
         except Exception as error:
-            why, cell = _one_line(error), _last_cell(partial)
+            why, cell = _one_line(error).rstrip(".") or type(error).__name__, _last_cell(partial)
             if cell and isinstance(error, DeadKernelError):
-                died = f"The kernel died in code cell {cell}"
-                return attempt, f"{died}, most often for lack of memory: use smaller settings."
+                why = "most often for lack of memory: use smaller settings"
+                return attempt, f"The kernel died in code cell {cell}, {why}."
             if cell:
                 return attempt, f"The run broke off in code cell {cell}: {why}."
             if attempt == START_ATTEMPTS:
@@ -162,16 +162,8 @@ def _last_cell(partial: Path) -> int | None:
     return sum(c.cell_type == "code" for c in begun) or None
 
 
-def _sentence(error: PapermillExecutionError) -> str:
-    """Our own errors are sentences already; any other is named with its cell."""
-    text = " ".join(str(error.evalue).split())
-    if error.ename in {cls.__name__ for cls in (FlowMismatchingError, *FlowMismatchingError.__subclasses__())}:
-        return text
-    return f"{error.ename} in code cell {error.exec_count}: {text or 'no message'}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split()).rstrip(".")
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())
 
 
 def _data(job: Job) -> dict[str, Any] | None:
@@ -202,3 +194,41 @@ def _keep(job: Job, partial: Path, record: dict[str, Any]) -> None:
     notebook, page = _files(job, ending)
     os.replace(partial, out / notebook)
     write_html(node, out / page, record)
+
+
+@contextmanager
+def local_sockets() -> Iterator[Config]:
+    """Kernel settings: where the system has them, sockets in a folder of their own instead of TCP ports, which
+    parallel runs take from each other and other users of a machine can connect to."""
+    if os.name != "posix":
+        yield Config()
+        return
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        yield Config({"KernelManager": {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}})
+
+
+def kernel_manager(log: TextIO) -> type[AsyncKernelManager]:
+    """A kernel's own messages (not those of its cells) go to the log: nobody asked for them on the screen."""
+
+    class LoggedKernelManager(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:
+            await super().start_kernel(stdout=log.fileno(), stderr=log.fileno(), **options)
+
+    return LoggedKernelManager
+
+
+class Tee:
+    """A text file for papermill that also hands on whole lines."""
+
+    def __init__(self, log: TextIO, echo: Callable[[str], None] | None):
+        self.log, self.echo, self.rest = log, echo, ""
+
+    def write(self, text: str) -> None:
+        self.log.write(text)
+        *lines, self.rest = (self.rest + text).replace("\r", "\n").split("\n")
+        for line in lines:
+            if self.echo and line.strip():
+                self.echo(line)
+
+    def flush(self) -> None:
+        self.log.flush()

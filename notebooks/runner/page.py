@@ -1,23 +1,24 @@
-"""An executed notebook as one HTML file that needs nothing else: no network, no script, no file beside it.
-
-Pictures are embedded, and formulas become MathML, which browsers draw themselves.
-"""
-
-from __future__ import annotations
+"""An executed notebook as one HTML file that needs nothing else: no network, no file beside it.
+Pictures are embedded, and formulas become MathML, which browsers draw themselves."""
 
 import re
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
 from latex2mathml.converter import convert
 from markupsafe import Markup
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from common import write_text
+from common import jpeg, write_text
 
+LARGE = 400_000  # characters of a picture that holds photographs: a page has at most 8 MB
 TEMPLATES = Path(__file__).parent / "templates"
 SIZED_NAMES = re.compile(r"\\[bB]igg?[lrm]?\s*(?=\\)")  # \big before \langle or \| is beyond the converter
 
@@ -41,14 +42,17 @@ def mathml(tex: str, display: str = "inline") -> str:
 
 
 def _describe_pictures(node: NotebookNode) -> None:
-    """Give each picture the heading it stands under as its text for those who can't see it."""
+    """Give each picture the heading it stands under as its text for those who can't see it; large ones become JPEGs."""
     heading = ""
     for cell in node.cells:
         if cell.cell_type == "markdown":
             heading = next((x.lstrip("# ") for x in cell.source.splitlines() if x.startswith("#")), heading)
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.metadata.setdefault("image/png", {}).setdefault("alt", f"Figure: {heading}")
+            if png := output.get("data", {}).get("image/png"):
+                kind = "image/png" if len(png) < LARGE else "image/jpeg"
+                if len(png) >= LARGE:
+                    output.data[kind] = jpeg(Image.open(BytesIO(b64decode(output.data.pop("image/png")))), quality=88)
+                output.metadata.setdefault(kind, {}).setdefault("alt", f"Figure: {heading}")
 
 
 class _Exporter(HTMLExporter):
@@ -74,3 +78,11 @@ class _Renderer(IPythonRenderer):
 
     def latex_environment(self, name: str, body: str) -> str:
         return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
+
+def write_index(folder: Path, pages: dict[str, Path]) -> Path:
+    """``index.html`` of a folder, with links to pages in it by their titles."""
+    template = Environment(loader=FileSystemLoader(TEMPLATES / "report"), autoescape=True).get_template("pages.html.j2")
+    links = [(title, page.relative_to(folder).as_posix()) for title, page in pages.items()]
+    write_text(folder / "index.html", template.render(pages=links))
+    return folder / "index.html"

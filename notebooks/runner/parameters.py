@@ -1,28 +1,20 @@
 """The ``parameters`` cell of a notebook: names, types and defaults, and values given as text checked against them.
-
 papermill only warns of an unknown parameter, checks no type and overlooks ``int | None``; here all are known before a
-kernel starts.
-"""
-
-from __future__ import annotations
+kernel starts."""
 
 import ast
 import importlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, Optional, get_args
+from typing import Any, get_args
 
 import pydantic
 
 from fmcore.errors import SettingsError
 from fmcore.settings import Settings
 
-TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)} | {
-    "Optional": Optional,
-    "Literal": Literal,
-}
+TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)}
 
 
 @dataclass(frozen=True)
@@ -36,19 +28,16 @@ class Parameter:
     help: str = ""
 
     def parse(self, text: str) -> Any:
-        """A value from the command line; a dict as JSON, a list as JSON or separated by commas.
-
-        Raises:
-            SettingsError: if the text is not of the parameter's type.
-        """
+        """A value from the command line, a dict as JSON, a list as JSON or separated by commas; `SettingsError` if the
+        text is not of the parameter's type."""
         adapter = pydantic.TypeAdapter(self.type)
         try:
             if type(None) in get_args(self.type) and text.lower() in ("none", "null", ""):
                 return None
-            if "list" in self.type_name:
-                return adapter.validate_python(_elements(text))
-            if self.type is dict:
+            if self.type is dict or ("list" in self.type_name and text.startswith("[")):
                 return adapter.validate_json(text)
+            if "list" in self.type_name:
+                return adapter.validate_python([part.strip() for part in text.split(",") if part.strip()])
             return adapter.validate_strings(text)
         except pydantic.ValidationError as error:
             said = f"Parameter '{self.name}' is of type {self.type_name}, and '{text}' is not usable"
@@ -56,11 +45,8 @@ class Parameter:
 
 
 def read_parameters(source: str) -> dict[str, Parameter]:
-    """The assignments of a parameters cell; an assignment without annotation takes the type of its default.
-
-    Raises:
-        SettingsError: where the cell holds anything else than plain literals of plain types.
-    """
+    """The assignments of a parameters cell; without annotation the type is that of the default. `SettingsError` where
+    the cell holds anything else than plain literals of plain types."""
     lines, found = source.splitlines(), {}
     try:
         for node in ast.parse(source).body:
@@ -84,11 +70,7 @@ def suggestion(name: str, known: Iterable[str], otherwise: str) -> str:
 
 
 def parse_parameters(given: dict[str, str], known: dict[str, Parameter], notebook: str) -> dict[str, Any]:
-    """Values for the given names.
-
-    Raises:
-        SettingsError: for the first name that is unknown, with a suggestion, or value of the wrong type.
-    """
+    """Values for the given names; `SettingsError` for an unknown one, with a suggestion, or a value of another type."""
     for name in given:
         if name not in known:
             hint = suggestion(name, known, "it has")
@@ -97,27 +79,17 @@ def parse_parameters(given: dict[str, str], known: dict[str, Parameter], noteboo
 
 
 def check_ranges(values: dict[str, Any], code: str) -> None:
-    """Check values against the settings classes that a notebook's ``code`` imports from fmcore.
-
-    Names of parameters are those of settings; a value is refused if every class that has a plain setting of that
-    name refuses it.
-
-    Raises:
-        SettingsError: the sentence of the settings class itself.
-    """
-    classes = _settings_classes(code)
+    """Check values against the settings classes that a notebook's ``code`` imports from fmcore: refused, with the
+    sentence of the class, is what every class that has a plain setting of that name refuses."""
+    nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom) and n.module.startswith("fmcore.")]
+    named = [getattr(importlib.import_module(node.module), alias.name) for node in nodes for alias in node.names]
+    classes = [c for c in named if isinstance(c, type) and issubclass(c, Settings)]
     for name, value in values.items():
         # Settings hold tuples; a notebook's parameter is a list, all that JSON and papermill know.
         value = tuple(value) if isinstance(value, list) else value
         refusals = [_refusal(c, name, value) for c in classes if _has_plain(c, name)]
         if refusals and all(refusals):
             raise refusals[0]
-
-
-def _settings_classes(code: str) -> list[type[Settings]]:
-    nodes = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ImportFrom) and n.module.startswith("fmcore.")]
-    named = [getattr(importlib.import_module(node.module), alias.name) for node in nodes for alias in node.names]
-    return [c for c in named if isinstance(c, type) and issubclass(c, Settings)]
 
 
 def _has_plain(cls: type[Settings], name: str) -> bool:
@@ -131,12 +103,3 @@ def _refusal(cls: type[Settings], name: str, value: Any) -> SettingsError | None
     except SettingsError as error:
         return error if f"'{name}'" in str(error) else None  # another setting may be missing
     return None
-
-
-def _elements(text: str) -> Any:
-    """JSON, or values separated by commas."""
-    try:
-        value = json.loads(text)
-        return value if isinstance(value, list) else [value]
-    except ValueError:
-        return [part.strip() for part in text.split(",") if part.strip()]

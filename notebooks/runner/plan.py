@@ -1,26 +1,30 @@
 """From what was asked for to the jobs to run: which notebooks, on which categories, with which parameters."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.category import fit_settings
-from fmcore.data.check import CheckRecord
+from common.category import evaluate_settings, fit_settings, render_settings
+from fmcore.data.check import CheckRecord, check
+from fmcore.data.folders import find_good_images, find_test_items
+from fmcore.data.picture import read_picture
 from fmcore.data.rendered import CATEGORIES
 from fmcore.errors import DataError, SettingsError
 from runner.book import Notebook, find_notebook
-from runner.data import category_folders, check_data
 from runner.execute import Job, execute, finished, read_record
 from runner.parameters import check_ranges, parse_parameters
 from runner.provenance import folder_fingerprint, hash_of, notebook_hash, source_hash, versions
 from runner.workers import run_jobs
 
 RENDERED = ("gear", "brick")  # categories of a report without data
-FOLDERS = ("data", "model", "runs", "benchmark", "out")  # parameters that are paths
+FOLDERS = ("data", "model", "runs", "benchmark", "compare", "out")  # parameters that are paths
+CHECKED = {
+    fit_settings: ("settings", "field", "encoder"),
+    evaluate_settings: ("evaluation",),
+    render_settings: ("rendering",),
+}
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,19 @@ class Plan:
 
 
 def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda name, record: None) -> Plan:
-    """Check everything that can be checked without a kernel, and lay out the jobs.
-
-    Raises:
-        SettingsError: for an unknown or mistyped parameter, category or notebook. DataError: for data that can't be
-            used. Both before anything is written.
-    """
+    """Check everything that can be checked without a kernel, and lay out the jobs. Raises, before anything is written,
+    `SettingsError` for an unknown or mistyped parameter or category, and `DataError` for data that can't be used."""
     notebook, each = request.notebook, request.notebook.per_category
     values = _values(request, each)
     data, wanted = values.get("data"), list(request.categories) or list(filter(None, [values.get("category")]))
     if each is None and request.categories:
         raise SettingsError(f"Notebook '{notebook.name}' does not run over categories: leave out --categories.")
+    if values.get("runs"):  # a report on what was run before
+        return Plan(request, [_job(notebook, request.out, values, fingerprint=FOLDERS[2:5])], None, [])
     if each is None or (each.name == notebook.name and not wanted and not data):
         skipped = _check({"data": Path(data)} if data else {}, request, progress, tested=False)
         return Plan(request, [_job(notebook, request.out, values)], None, skipped)
-    folders = category_folders(data, wanted) if data else _rendered(wanted)
+    folders = _category_folders(data, wanted) if data else _rendered(wanted)
     skipped = _check({k: v for k, v in folders.items() if v}, request, progress, tested=True)
     summary = notebook if each.name != notebook.name else None
     inside = request.out / "categories" if summary else request.out
@@ -74,7 +76,7 @@ def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda
     own = {k: v for k, v in values.items() if k in summary.parameters}
     own |= {"runs": str(inside), "categories": ",".join(folders)}
     # Its data are the runs, whose own records hold the fingerprints.
-    job = _job(summary, request.out, own, fingerprint=("benchmark",))
+    job = _job(summary, request.out, own, fingerprint=("benchmark", "compare"))
     return Plan(request, jobs, replace(job, notes=skipped), skipped)
 
 
@@ -119,10 +121,12 @@ def _values(request: Request, each: Notebook | None) -> dict[str, Any]:
     known = {**(each.parameters if each else {}), **request.notebook.parameters}
     values = parse_parameters(request.given, known, request.notebook.name)
     values |= {k: str(Path(values[k]).expanduser().resolve()) for k in FOLDERS if values.get(k)}
+    for missing in (name for name in FOLDERS if values.get(name) and not Path(values[name]).exists()):
+        raise DataError(f"There is no folder '{values[missing]}', which is parameter '{missing}': check the path.")
     for book in filter(None, (each, request.notebook)):
         check_ranges({k: v for k, v in values.items() if k in book.parameters}, book.code)
-    if "settings" in known:
-        fit_settings(**{k: values.get(k, known[k].default) for k in ("settings", "field", "encoder") if k in known})
+    for parse, names in CHECKED.items():
+        parse(**{k: values.get(k, known[k].default) for k in names if k in known})
     return values
 
 
@@ -145,10 +149,19 @@ def _job(
 def _check(
     folders: dict[str, Path], request: Request, progress: Callable[[str, CheckRecord], None], *, tested: bool
 ) -> list[str]:
-    """Sentences about files that are left out; refused unless the request is lenient."""
+    """Open every image and mask. Sentences about files that are left out; refused unless the request is lenient."""
     problems = []
     for name, folder in folders.items():
-        for record in check_data(name, folder, tested=tested):
+        if folder.is_file() and not tested:
+            read_picture(folder)
+            continue
+        find_good_images(folder)
+        kinds = {item.is_good for item in find_test_items(folder)} if tested else {True, False}
+        for missing, where in (("good", "good"), ("defective", "<defect>")):
+            if (missing == "good") not in kinds:
+                said = f"Category '{name}' has no {missing} test image: put some into '{folder}/test/{where}', or leave"
+                raise DataError(f"{said} the category out (--categories).")
+        for record in check(folder):
             progress(name, record)
             problems += record.report.damaged if record.report else []
     if problems and not request.lenient:
@@ -156,6 +169,16 @@ def _check(
         rest = f" The same goes for {more} more file{'s' * (more > 1)}." if more else ""
         raise DataError(f"{problems[0]}{rest} To go on without, add --lenient.")
     return [f"Left out: {sentence}" for sentence in problems]
+
+
+def _category_folders(data: str | Path, wanted: list[str]) -> dict[str, Path]:
+    """Folders of the categories by name: ``data`` itself, or those in it, or only the ``wanted`` ones."""
+    root = Path(data).resolve()
+    found = {n: root / n if (root / n).is_dir() else root for n in find_good_images(root, allow_empty=True).categories}
+    for name in wanted:
+        if name not in found:
+            raise SettingsError(f"There is no category '{name}' in '{root}': it has {', '.join(found)}.")
+    return {name: folder for name, folder in found.items() if not wanted or name in wanted}
 
 
 def _rendered(wanted: list[str]) -> dict[str, Path | None]:

@@ -1,7 +1,5 @@
 """What a result rests on: code, data, versions, machine. Enough to decide whether it must be made again."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json
@@ -13,7 +11,7 @@ from typing import Any
 
 from common import EMBEDDED, NOTEBOOKS, ROOT
 
-PACKAGES = ("torch", "numpy", "scipy", "pillow", "matplotlib", "papermill", "nbconvert", "dask")
+PACKAGES = ("torch", "numpy", "scipy", "pillow", "matplotlib", "papermill", "nbconvert", "plotly", "dask")
 
 
 def cores() -> int:
@@ -27,25 +25,20 @@ def versions() -> dict[str, str]:
     import fmcore
 
     found = {"python": platform.python_version(), "fmcore": fmcore.__version__}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def machine() -> dict[str, str | int]:
     """Where it ran."""
-    processor = platform.processor() or platform.machine()
-    return {"system": platform.platform(terse=True), "processor": processor, "cores": cores()}
+    found = {"system": platform.platform(terse=True), "processor": platform.processor() or platform.machine()}
+    return found | {"cores": cores()}
 
 
 @cache
 def source_hash() -> str:
     """Of every source file that a notebook can reach: fmcore, the packages beside it, and the app's models."""
     packages = [ROOT / "fmcore", *(NOTEBOOKS / name for name in ("common", "figures", "runner", "workshop"))]
-    files = [path for folder in packages for path in folder.rglob("*.py")]
+    files = [path for folder in packages for path in folder.rglob("*") if path.suffix in (".py", ".js", ".json")]
     return _digest(ROOT, files + [p for p in EMBEDDED.rglob("*") if p.is_file()])
 
 

@@ -1,23 +1,16 @@
 """Jobs over several processes or machines with Dask. Results are on disk, so nothing that is done can be lost.
-
-A worker that dies takes only its running notebook with it; Dask gives that to another worker, a few times.
-"""
-
-from __future__ import annotations
+A worker that dies takes only its running notebook with it; Dask gives that to another worker, a few times."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import ROOT
 from fmcore.errors import DataError
 from runner.execute import Job, execute, fail
 from runner.provenance import cores
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 DEATHS = 3  # workers that may die over one notebook before it counts as failed
 WAIT = 30.0  # seconds for the first worker of an existing scheduler
@@ -28,17 +21,11 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def run_jobs(
     jobs: list[Job], *, workers: int, scheduler: str | None, echo: Callable[[str, str], None]
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Run jobs and yield each with its record as it ends.
+    """Run jobs and yield each with its record as it ends; ``echo`` gets a job's label and a line of its output.
 
-    Args:
-        workers: local processes; 1 runs the jobs one after the other, without Dask.
-        scheduler: address of an existing Dask scheduler, used instead of local processes. Its workers must see this
-            repository, its Python environment, the data and the output folder under the same paths.
-        echo: called with a job's label and a line of its output.
-
-    Raises:
-        DataError: if the scheduler can't be reached or has no worker.
-    """
+    ``workers`` are local processes: 1 runs the jobs one after the other, without Dask. A ``scheduler`` is used instead,
+    by its address: its workers must see this repository, its Python environment, the data and the output folder under
+    the same paths. Raises `DataError` if it can't be reached or has no worker."""
     if scheduler is None and (workers == 1 or len(jobs) <= 1):
         for job in jobs:
             yield job, execute(job, lambda line, job=job: echo(job.label, line))
@@ -65,16 +52,14 @@ def run_jobs(
 
 
 def _why(error: BaseException) -> str:
-    from distributed.scheduler import KilledWorker
-
-    if isinstance(error, KilledWorker):
+    if type(error).__name__ == "KilledWorker":
         died = f"{DEATHS} worker{'s' * (DEATHS > 1)} died while running it"
         return f"{died}, most often for lack of memory: repeat with --workers 1; what is finished is kept."
     return f"The worker could not run it: {' '.join(str(error).split()) or type(error).__name__}."
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
@@ -82,7 +67,14 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(quiet))
         if scheduler is not None:
-            yield stack.enter_context(_existing(scheduler))
+            said = f"No Dask scheduler answers at '{scheduler}': check the address, or leave it out."
+            try:
+                client = stack.enter_context(Client(scheduler, timeout=WAIT))
+                said = f"The Dask scheduler at '{scheduler}' has no worker: start one with 'dask worker'."
+                client.wait_for_workers(1, timeout=WAIT)
+            except (OSError, TimeoutError, ValueError):
+                raise DataError(said) from None
+            yield client
             return
         threads = dict.fromkeys(THREADS, str(max(1, cores() // workers)))
         # The memory is the kernel's, not the worker's: Dask's limit would not see it.
@@ -90,19 +82,3 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
         cluster = LocalCluster(n_workers=workers, env=threads, silence_logs=logging.CRITICAL, **options)
         stack.enter_context(cluster)
         yield stack.enter_context(Client(cluster))
-
-
-@contextmanager
-def _existing(address: str) -> Iterator[Client]:
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=WAIT)
-    except (OSError, TimeoutError, ValueError):
-        raise DataError(f"No Dask scheduler answers at '{address}': check the address, or leave it out.") from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=WAIT)
-        except TimeoutError:
-            raise DataError(f"The Dask scheduler at '{address}' has no worker: start one with 'dask worker'.") from None
-        yield client

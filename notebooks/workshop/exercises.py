@@ -1,10 +1,6 @@
 """The workshop's exercises: the right function of each, from fmcore, and the mistakes that are recognised.
-
 A hint says where to look and asks a question; it never says what to write. In a notebook: ``feedback =
-check.path(my_path)``, then ``feedback``.
-"""
-
-from __future__ import annotations
+check.path(my_path)``, then ``feedback``."""
 
 import math
 
@@ -52,6 +48,8 @@ PATH_MISTAKES = [
     (lambda x0, x1, t: x1 - x0, "This is a velocity. Asked is the place where one is at time t."),
     (lambda x0, x1, t: t * (x1 - x0), "This is how far one has come by time t. From where did one start?"),
     (lambda x0, x1, t: x0 + t * x1, "At t = 1 you are at x0 + x1. What must become of the noise as t grows?"),
+    (lambda x0, x1, t: x0 + t * (x1 + x0), "At t = 1 you are at 2 x0 + x1. Which way leads from x0 to x1?"),
+    (lambda x0, x1, t: 1 - t * x0 + t * x1, "Mind the brackets: what is x0 multiplied by?"),
     (lambda x0, x1, t: x0 + t * (x0 - x1), "You walk away from the data: which end is subtracted from which?"),
     (lambda x0, x1, t: math.sqrt(1 - t * t) * x0 + t * x1, "A curved path. Ours is straight: no roots."),
 ]
@@ -59,6 +57,7 @@ VELOCITY_MISTAKES = [
     (lambda x0, x1, t: x0 - x1, "Your arrow points from the data to the noise. Which way does time run?"),
     (at, "This is the place at time t. The velocity is its derivative with respect to t."),
     (lambda x0, x1, t: t * (x1 - x0), "This is how far one has come by time t. Differentiate it by t."),
+    (lambda x0, x1, t: (x1 - x0) / t, "You divide all the way by a part of the time. How long does all of it take?"),
     (lambda x0, x1, t: (1 - t) * (x1 - x0), "This is the way still to go from x_t. A velocity is way per time."),
     (lambda x0, x1, t: (x1 - x0).norm(), "This is the speed, one number. A velocity has a direction, too."),
 ]
@@ -74,6 +73,7 @@ MISMATCH_MISTAKES = [
     (lambda *a: _gap(*a).sum(1), "Nothing is squared, so that gaps of opposite sign cancel. See the formula."),
     (lambda *a: _right(*a).sqrt(), "This is the length of the difference: one root too many."),
     (lambda *a: _right(*a).square(), "You square twice. Once is enough."),
+    (lambda f, y, x0, t: _off(f, at(x0, y, t), t, y + x0), "Mind the brackets: is x0 added here, or subtracted?"),
     (lambda f, y, x0, t: _off(f, at(x0, y, t), t, x0 - y), "Your own velocity points backwards: to the noise."),
     (lambda f, y, x0, t: _off(f, at(y, x0, t), t, y - x0), "The state is on the reversed path: y at t = 0."),
     (lambda f, y, x0, t: _off(f, at(x0, y, t), 1 - t, y - x0), "The field is told another time than its state's."),
@@ -91,6 +91,7 @@ AGGREGATE_MISTAKES = [
     (lambda maps: maps.amin(), "One number is too few: each pixel has its own minimum. Name the axis of the paths."),
     (lambda maps: maps.amin((1, 2)), "A minimum over places, one per path. Take it over paths, one per place."),
     (lambda maps: maps.amin(1), "The minimum along a column of the picture. Which axis of (K, H, W) counts paths?"),
+    (lambda maps: maps.amin(2), "The minimum along a row of the picture. Which axis of (K, H, W) counts paths?"),
     (lambda maps: maps[maps.sum((1, 2)).argmin()], "One best path for the whole picture. Let every pixel choose."),
 ]
 HEATMAP_MISTAKES = [
@@ -117,10 +118,8 @@ SCORE_MISTAKES = [
     (lambda heat: heat.max() + _hot(heat, down=1).mean(), "Very close. Is a share rounded up or down?"),
     (lambda heat: heat.max() + _hot(heat).sum(), "You add the sum of the hottest pixels. What is asked for?"),
     (lambda heat: heat.max() + -_hot(-heat).mean(), "The coldest hundredth: how are your values sorted?"),
-    (
-        lambda heat: heat.max() + heat.flatten().quantile(0.99),
-        "You add the edge of the hottest hundredth, not its mean.",
-    ),
+    (lambda heat: heat.max() + heat.flatten().quantile(0.99), "You add the edge of the hottest hundredth: no mean."),
+    (lambda heat: heat.max() + heat.topk(len(_hot(heat))).values.mean(), "You take those of each row, not of all."),
     (lambda heat: (heat.max() + _hot(heat).mean()) / 2, "You average the two terms instead of adding them."),
 ]
 
@@ -179,6 +178,6 @@ heatmap = Exercise(
 )  # fmt: skip
 score = Exercise(
     "Bonus exercise, the image score", lambda heat: image_score(heat.numpy()),
-    [(_maps(1, h, w, seed)[0],) for seed, (h, w) in enumerate(((25, 30), (9, 5), (40, 41)))], SCORE_MISTAKES,
+    [(_maps(1, h, w, seed)[0] + 0.5,) for seed, (h, w) in enumerate(((25, 30), (13, 11), (40, 41)))], SCORE_MISTAKES,
     "Peak plus plateau: one bright pixel counts, a bright region counts more.", "one number",
 )  # fmt: skip

@@ -1,11 +1,7 @@
 """What a check of the workshop answers, and how it tells one typical mistake from another.
-
 A check runs the learner's function on a few inputs and compares it with the right one. Where it differs, it is
 compared with functions that are wrong in a known way; the first that gives the very same numbers names the mistake,
-and the learner reads a hint, never the solution.
-"""
-
-from __future__ import annotations
+and the learner reads a hint, never the solution."""
 
 import html
 import re
@@ -19,16 +15,14 @@ import torch
 from fmcore.palette import COLOURS
 
 Function = Callable[..., Any]
+PAIR = "With an axis, torch's `min`, `max` and `topk` return values and indices. You need only one of the two."
 FITS = "Print both `.shape`; a missing axis is made by indexing with `None`."
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """Shown under a check's cell.
-
-    ``function`` is the learner's own where it is solved and the right one otherwise, so that the cells that follow
-    always have one to go on with; None where the exercise asks for no function.
-    """
+    """Shown under a check's cell. ``function`` is the learner's own where it is solved and the right one otherwise, so
+    that the cells that follow can go on with it; None where the exercise asks for none."""
 
     exercise: str
     solved: bool
@@ -47,24 +41,15 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write; called with what the learner wrote, whatever that is, it gives `Feedback`.
-
-    Args:
-        right: the right function, handed on where the learner's is not solved.
-        inputs: argument tuples; tensors are copied, so that a function that changes them is found out.
-        mistakes: functions that are wrong in a known way with their hints, tried in this order.
-        praise: the message once it is solved.
-        shape: what is asked for, in words, for results of another shape.
-        fits: what to look at where shapes do not fit each other.
-    """
+    """One function to write; called with what the learner wrote, whatever that is, it gives `Feedback`."""
 
     title: str
-    right: Function
-    inputs: Sequence[tuple]
-    mistakes: Sequence[tuple[Function, str]]
+    right: Function  # handed on where the learner's is not solved
+    inputs: Sequence[tuple]  # of arguments; tensors are copied, so that a function that changes them is found out
+    mistakes: Sequence[tuple[Function, str]]  # functions that are wrong in a known way with their hints, in this order
     praise: str
-    shape: str
-    fits: str = FITS
+    shape: str  # what is asked for, in words, for results of another shape
+    fits: str = FITS  # what to look at where shapes do not fit each other
 
     def __call__(self, learned: object) -> Feedback:
         hint = self._hint(learned)
@@ -86,7 +71,7 @@ class Exercise:
             if not all(torch.equal(a, b) for a, b in zip(arguments, mine, strict=True) if isinstance(a, torch.Tensor)):
                 return "Your function changes what it is given. Make new tensors: `a = a * b`, not `a *= b`."
             if isinstance(result, tuple) and hasattr(result, "indices"):
-                return "With an axis, torch's `min` and `max` return values and indices. You need only one of the two."
+                return PAIR
             try:
                 results.append(_array(result))
             except (TypeError, ValueError, RuntimeError):
@@ -104,11 +89,16 @@ class Exercise:
         text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         if "ellipsis" in text.lower():
             return "There is still a `...` left to replace in your function."
+        if "return_types" in text or "only integer tensors" in text:
+            return PAIR
+        if "Boolean value" in text:
+            return "Python's own `min` and `max` compare whole tensors. A tensor has methods of its own for that."
         if isinstance(error, NameError):
             return f"Python says: {text}. Is it one of the function's arguments, and spelt as there?"
         if isinstance(error, RuntimeError) and "size of tensor" in text:
             return f"Two shapes do not fit: {text}. {self.fits}"
-        return f"Your function stopped with a {type(error).__name__}: {text}. Try it on a small input of your own."
+        name = f"{'an' if type(error).__name__[0] in 'AEIO' else 'a'} {type(error).__name__}"
+        return f"Your function stopped with {name}: {text}. Try it on a small input of your own."
 
     def _describe(self, results: list[np.ndarray], expected: list[np.ndarray], agree: int) -> str:
         for result, right in zip(results, expected, strict=True):

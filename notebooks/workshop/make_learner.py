@@ -3,10 +3,7 @@
     python notebooks/workshop/make_learner.py
 
 In ``solutions.ipynb`` every line that a learner is to write ends in ``# solution``. In ``learner.ipynb`` a plain
-name or ``return`` at its start is kept and the rest is ``...``.
-"""
-
-from __future__ import annotations
+name or ``return`` at its start is kept and the rest is ``...``."""
 
 import re
 from pathlib import Path

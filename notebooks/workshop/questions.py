@@ -1,9 +1,5 @@
 """The workshop's questions: predict-then-check, the best exponent, the wrong weight, and a defect of one's own.
-
-The letters and panels here are the only answers of the workshop that no code computes on the spot; the tests do.
-"""
-
-from __future__ import annotations
+The letters and panels here are the only answers of the workshop that no code computes on the spot; the tests do."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,21 +13,17 @@ WEIGHT = 2.0  # r, what all three colleagues of the puzzle say they used
 UNSOLVED = "Write your answer in place of the `...`; a wrong prediction teaches as much as a right one."
 LENGTH = "Compare the arrows in your picture: does the later one differ in length?"
 RATIO = "By what factor do the two curves differ at their left ends, and by what in the middle?"
+RACE = "With one more path in the race, can the smallest value of all get any larger?"
+LEVEL = "Follow one curve from left to right: with more paths to choose from, does it stay level?"
+COUNT = "Count the defects that were found in each row of pictures."
 CHOICES = {  # question: right answer, why, and a hint for each wrong answer
     "velocity": ("b", "The path is a straight line walked at constant speed.", {"a": LENGTH, "c": LENGTH}),
     "when": ("b", "Early states are mostly noise, and so nearly alike for both points.", {"a": RATIO, "c": RATIO}),
-    "paths": (
-        "b",
-        "A minimum over more paths can only fall: for good points nearly to zero, for bad ones not so far.",
-        {
-            "a": "With one more path in the race, can the smallest value of all get any larger?",
-            "c": "Follow one curve from left to right: with more paths to choose from, does it stay level?",
-        },
-    ),
+    "paths": ("b", "A minimum over more paths can only fall: for good points nearly to zero.", {"a": RACE, "c": LEVEL}),
     "field": (
         "b",
-        "A Gaussian describes a part that always lies the same way; bricks are laid anew in every picture.",
-        {"a": "Count the defects that were found in each row of pictures."},
+        "A Gaussian describes parts that always lie alike; bricks are laid anew in each picture.",
+        {"a": COUNT},
     ),
 }
 LANDSCAPES = {"P": "late", "Q": "combined", "R": "early"}
@@ -59,10 +51,10 @@ def best_exponent(heats: dict[float, Sequence[float]], answer: object) -> Feedba
     """Which weight sets the stars apart most clearly? ``heats``: by r, what the normal and the anomalous one get."""
     title, ratios = "The best weight", {r: float(anomalous / normal) for r, (normal, anomalous) in heats.items()}
     best = max(ratios, key=ratios.get)
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
+    if answer is ... or isinstance(answer, bool):
         return Feedback(title, False, UNSOLVED)
     if answer not in ratios:
-        return Feedback(title, False, f"Choose one of {', '.join(f'{r:g}' for r in ratios)}.")
+        return Feedback(title, False, f"Choose one of the numbers {', '.join(f'{r:g}' for r in ratios)}.")
     if answer != best:
         return Feedback(title, False, "Divide the anomalous star's number by the normal one's, for each r.")
     said = ", ".join(f"r = {r:g}: {ratio:.1f}" for r, ratio in ratios.items())
@@ -121,21 +113,14 @@ def wrong_weight(name: object, weight: Callable[[float], float]) -> Feedback:
 
 
 def own_defect(good: np.ndarray, painted: object, judge: Callable[[np.ndarray], Verdict]) -> Feedback:
-    """A defect painted onto a good picture: is it small, is it found, and is it found where it is?
-
-    Args:
-        good: ``(H, W, 3)`` uint8.
-        painted: what the learner's function returned for a copy of it.
-        judge: gives the verdict on such an array.
-    """
+    """Is a defect small, is it found, and is it found where it is? ``good`` ``(H, W, 3)`` uint8 is the picture that the
+    learner's function got a copy of, ``painted`` what it returned, and ``judge`` gives the verdict on such an array."""
     title = "Your own defect"
     if not isinstance(painted, np.ndarray) or painted.shape != good.shape or painted.dtype != np.uint8:
         return Feedback(title, False, "Return the whole picture, an array of the same shape and type as it came in.")
     changed = (painted != good).any(axis=2)
     if not changed.any():
-        return Feedback(
-            title, False, "No pixel has changed yet: put a number from 0 to 255 into some rows and columns."
-        )
+        return Feedback(title, False, "No pixel has changed yet: put a number from 0 to 255 into rows and columns.")
     if changed.mean() > 0.05:
         return Feedback(title, False, f"You have changed {changed.mean():.0%} of the picture: at most 5 % is a defect.")
     verdict = judge(painted)

@@ -28,12 +28,13 @@ steps: int | None = None
 seed: int = 0
 out: str = "out/toy\""""
 
-# Leaves a line per execution, so that a test can count them, and the process that runs the kernel.
+# Leaves a line per execution, so that a test can count them, and the process that runs the kernel. The runner checks
+# parameters by the settings that are imported; the notebook does without them, since torch takes seconds to load.
 BODY = """import json, os, time
 from pathlib import Path
-from fmcore.mismatch import HeatSettings, PathSettings
-settings = PathSettings.parse(paths=paths)
-heat = HeatSettings.parse(exponent=exponent, aggregator=aggregator)
+def settings():
+    from fmcore.mismatch import HeatSettings, PathSettings
+    return PathSettings.parse(paths=paths), HeatSettings.parse(exponent=exponent, aggregator=aggregator)
 folder = Path(out)
 with (folder / "executions.txt").open("a") as file:
     print(os.getpid(), os.getppid(), file=file)"""
@@ -42,8 +43,7 @@ print("finished", category)"""
 
 
 def write_toy(path: Path, *cells: str, per_category: bool = True, end: str = END) -> Path:
-    """A notebook with the cells between the parameters and the one that writes ``metrics.json``; it imports of
-    fmcore only what is light."""
+    """A notebook with the cells between the parameters and the one that writes ``metrics.json``."""
     node = new_notebook()
     if per_category:
         node.metadata["fmcore"] = {"per_category": path.stem}

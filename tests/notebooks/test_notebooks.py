@@ -7,30 +7,37 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
 
 import nbformat
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 from notebook_helpers import NOTEBOOKS, outside_sources, runner
+from test_report import RESULT, write_run
 
-from runner.book import Notebook, all_notebooks
+from runner.book import Notebook, all_notebooks, find_notebook
 from runner.page import mathml
 
 FEW_IMAGES = {"train": 12, "test_good": 4, "test_per_defect": 1}
+FEW_EVALUATED = {
+    "rendering": json.dumps(FEW_IMAGES),
+    "evaluation": '{"bootstrap": 50, "pixel_size": 64}',
+}
 COARSE = {"settings": '{"view": {"resolution": 64, "places": 64}}'}
 QUICK = {"times": 3, "paths": 2}
 SMALL = {
     "01_the_idea": {"side": 12, **QUICK},
     "02_train_a_field": {"train": 24, "test_good": 4, "plane_steps": 30, "size": 32, "widths": "8,8", "steps": 3}
     | {"batch": 4, "samples": 8, "times": 3},
-    "03_score_and_evaluate": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "03_score_and_evaluate": {**COARSE, **FEW_EVALUATED},
     "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "size": 32, "components": 8, "samples": 200}
     | {"image_samples": 8, "pixel_size": 32},
     "05_ablations": {**COARSE, "train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5},
     "06_speed": {**COARSE, "train": 12, "size": 32, "limit": 4, "rounds": 1},
-    "07_report": {**FEW_IMAGES, **COARSE, "samples": 8, "bootstrap": 50, "pixel_size": 64},
+    "07_report": {**COARSE, **FEW_EVALUATED},
 }
 BOOKS = all_notebooks()
 every_notebook = pytest.mark.parametrize("book", BOOKS, ids=[b.name for b in BOOKS])
@@ -68,22 +75,47 @@ def test_its_parameters_are_typed_and_have_a_folder_for_results(book: Notebook):
         assert parameter.default is None or parameter.parse(_as_text(parameter.default)) == parameter.default
 
 
-@pytest.mark.parametrize("book", [b for b in BOOKS if b.path.parent.name != "workshop"], ids=lambda b: b.name)
+# 03 is what 07 runs on a category: its page is looked at there.
+ALONE = [b for b in BOOKS if b.path.parent.name != "workshop" and b.name != "03_score_and_evaluate"]
+
+
+@pytest.mark.parametrize("book", ALONE, ids=lambda b: b.name)
 def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     given = [word for k, v in SMALL.get(book.name, {}).items() for word in ("-p", k, str(v))]
-    if book.per_category and book.per_category != book.name:
-        given += ["--categories", "gear"]
+    each = book.per_category
+    if "compare" in book.parameters:
+        write_run(tmp_path / "before" / "gear", result=RESULT | {"aupro": 0.5})
+        given += ["-p", "compare", str(tmp_path / "before")]
     with pytest.raises(SystemExit) as stopped:
-        runner().cli([book.name, *given, "--workers", "1", "--out", str(tmp_path)])
-    record = json.loads((tmp_path / "run.json").read_text())
-    assert not stopped.value.code, record["error"]
-    assert json.loads((tmp_path / "metrics.json").read_text())
-    assert list(tmp_path.glob("*.png"))
-    page = (tmp_path / f"{book.name}.html").read_text()
-    assert outside_sources(page) == [] and "How this was made" in page
-    assert page.count("data:image/png;base64,") >= len(list(tmp_path.glob("*.png")))
-    assert ("<math" in page) == ("$" in _prose(book))
+        categories = ["--categories", "gear"] if each else []
+        runner().cli([book.name, *given, *categories, "--workers", "1", "--out", str(tmp_path)])
+    runs = [(each, tmp_path / "categories" / "gear")] if each else []
+    for one, folder in [*runs, (book, tmp_path)]:
+        record = json.loads((folder / "run.json").read_text())
+        assert record["status"] == "done", record["error"]
+        assert json.loads((folder / "metrics.json").read_text())
+        figures = list(folder.glob("*.png"))
+        page = (folder / f"{one.name}.html").read_text()
+        assert figures and outside_sources(page) == [] and "How this was made" in page
+        assert len(re.findall("data:image/(?:png|jpeg);base64,", page)) >= len(figures)
+        assert ("<math" in page) == ("$" in _prose(one))
+        assert len(page.encode()) <= 8_000_000 and page.count("* plotly.js v") == ("figures.interactive" in one.code)
+        said = BeautifulSoup(page, "html.parser")
+        for tag in said(["script", "style", "pre", "code"]):
+            tag.decompose()
+        assert "\\" not in said.text
+        assert ("Beside another run" in said.text) == ("compare" in one.parameters)
+    assert not stopped.value.code
+    # Processor time of the kernels, which waiting for other processes does not change; some 10 s each.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60 * (1 + len(runs))
+
+
+def test_notebook_03_opens_with_few_parameters_and_a_picture():
+    book = find_notebook("03")
+    opening = [c.source for c in book.node.cells if c.cell_type == "code"][:2]
+    assert len(book.parameters) <= 10 and "output.figure(" in opening[1]
 
 
 @every_notebook

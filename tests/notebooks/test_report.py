@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from conftest import assert_one_sentence
 from notebook_helpers import NOTEBOOKS
+from PIL import Image
 
+from figures import report
 from figures.pictures import Panel, extremes, gallery
-from figures.report import read_runs
-from figures.tables import TITLES, Cell, Table, metric_cell, metrics_table, summary_table
+from figures.report import other_runs, read_runs
+from figures.tables import TITLES, Cell, Table, difference_table, metric_cell, metrics_table, summary_table
 from fmcore.errors import DataError
 from fmcore.evaluation.evaluate import mean_of
+from fmcore.evaluation.metrics import auroc, auroc_difference
 
 assert NOTEBOOKS.is_dir()
 
@@ -92,9 +95,9 @@ def test_the_verdict_is_two_sentences_and_one_table_that_names_what_failed(tmp_p
 def test_what_did_not_run_has_no_section(tmp_path):
     write_run(tmp_path / "a")
     found = read_runs(tmp_path)
-    assert not found.galleries and not found.decompositions()
+    assert not found.files("extremes.png") and not found.decompositions()
     (tmp_path / "a" / "extremes.png").write_bytes(b"")
-    assert list(found.galleries) == ["a"]
+    assert list(found.files("extremes.png")) == ["a"]
 
 
 def test_metrics_are_printed_in_per_cent_with_their_interval_and_undefined_ones_as_such():
@@ -140,3 +143,55 @@ def test_the_true_outline_is_a_thin_line_on_picture_and_map_of_one_scale():
         corners = outline.get_paths()[0].vertices
         np.testing.assert_allclose((corners.min(0) + 0.5) / side, 2 / 8, atol=0.02)
         np.testing.assert_allclose((corners.max(0) + 0.5) / side, 5 / 8, atol=0.02)
+
+
+def scored(scores: list[float], folder: str = "x") -> dict:
+    """An evaluation of four good and four defective images with these scores, and other figures that are undefined."""
+    images = [
+        {"file": f"{folder}/test/{'dent' if n > 3 else 'good'}/{n}.png", "kind": "", "defective": n > 3, "score": s}
+        for n, s in enumerate(scores)
+    ]
+    labels = np.array([image["defective"] for image in images])
+    return RESULT | {"images": images, "image_auroc": auroc(np.array(scores), labels), "aupro": 0.5}
+
+
+def test_two_runs_are_compared_on_the_same_images_with_paired_intervals(tmp_path):
+    better, worse = scored([1, 2, 3, 4, 5, 6, 7, 8], "here"), scored([1, 2, 3, 6, 4, 5, 7, 8], "there")
+    worse["images"].append(worse["images"][0] | {"file": "there/test/good/new.png", "score": 99.0})
+    worse["aupro"] = 0.4
+    table = difference_table({"a": better, "b": worse, "c": better}, {"a": worse, "b": better})
+    assert [row[0] for row in table.rows] == ["a", "b", "mean"] and table.last_is_mean
+    row = table.rows[0]
+    assert row[1:3] == ["100.0", "87.5"] and row[3].text == "+12.5" and row[-1] == 8
+    assert row[4] == Cell("n/a") and row[5] == Cell("+10.0")
+    value, interval = auroc_difference(
+        np.arange(8) > 3, np.arange(1.0, 9)[None], np.array([[1, 2, 3, 6, 4, 5, 7, 8.0]])
+    )
+    assert value == 0.125 and row[3].small == f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+    assert table.rows[1][3].text == "-12.5" and table.rows[2][3].text == "+0.0"
+    nothing = difference_table({"a": better}, {"a": scored([1] * 8) | {"images": []}})
+    assert nothing.rows[0][3] == Cell("n/a") and not nothing.last_is_mean
+
+
+def test_another_report_or_the_runs_themselves_can_be_compared_with(tmp_path):
+    assert other_runs("") is None
+    write_run(tmp_path / "report" / "categories" / "a")
+    for folder in ("report", "report/categories"):
+        assert list(other_runs(str(tmp_path / folder)).results) == ["a"]
+    with pytest.raises(DataError, match="no folder"):
+        other_runs(str(tmp_path / "nowhere"))
+
+
+def test_a_report_over_many_categories_keeps_to_the_size_of_a_page(tmp_path, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(report, "display", lambda *parts: shown.extend(parts))
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1200, 3), dtype=np.uint8)
+    for name in "abcdefghij":
+        write_run(tmp_path / name)
+        Image.fromarray(noise).save(tmp_path / name / "extremes.png", compress_level=0)
+        (tmp_path / name / "hover.json").write_text(json.dumps({f"{name}{n}": "x" * 5000 for n in range(60)}))
+    found = read_runs(tmp_path)
+    kept = found.thumbnails()
+    assert 150 < len(kept) < 200 and {file[0] for file in kept} == set("abcdefghij")
+    found.show_galleries()
+    assert len(shown) == 10 and sum(len(part.data) for part in shown) < 1_700_000

@@ -326,3 +326,49 @@ def test_notebooks_that_are_no_notebooks_are_refused(call, tmp_path):
     assert_one_sentence(call(tmp_path / "x.ipynb", "--out", tmp_path / "out")[1], "not a readable notebook")
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / "y.ipynb")
     assert_one_sentence(call(tmp_path / "y.ipynb", "--out", tmp_path / "out")[1], "no cell tagged 'parameters'")
+
+
+def test_folders_that_are_not_there_are_named(call, no_kernel, tmp_path):
+    for book, name in (("07", "runs"), ("07", "compare"), ("07", "benchmark"), ("03", "model")):
+        code, said = call(book, "-p", name, tmp_path / "nowhere", "--out", tmp_path / "out")
+        assert code == 2 and not (tmp_path / "out").exists()
+        assert_one_sentence(said, "There is no folder", "nowhere", f"'{name}'")
+
+
+def test_a_report_on_finished_runs_makes_none_and_is_made_again_when_they_change(tmp_path):
+    runs = write_category(tmp_path / "runs")
+    laid = planning.plan(planning.Request(find_notebook("07"), tmp_path / "out", {"runs": str(runs)}))
+    assert [job.label for job in laid.jobs] == ["07_report"] and laid.summary is None
+    assert laid.jobs[0].parameters["runs"] == str(runs) and laid.jobs[0].key["runs"]["files"] == 24
+
+
+def test_all_notebooks_get_the_parameters_that_they_know_and_one_page_of_links(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution.papermill, "execute_notebook", keeps_parameters)
+    monkeypatch.setattr(planning, "RENDERED", ("gear",))
+    out = tmp_path / "out"
+    code, said = call("all", "-p", "seed", "5", "-p", "side", "30", "--workers", "1", "--out", out)
+    assert code == 0 and "index.html'" in said
+    names = [book.name for book in all_notebooks() if book.name[0].isdigit()]
+    page = (out / "index.html").read_text()
+    assert len(names) == 7 and outside_sources(page) == []
+    for name in names:
+        assert f'href="{name}/{name}.html"' in page and (out / name / f"{name}.html").is_file()
+        given = json.loads((out / name / "metrics.json").read_text())
+        assert given["seed"] == 5 and (given.get("side") == 30) == (name == "01_the_idea")
+    code, said = call("all", "-p", "sede", "5", "--out", tmp_path / "other")
+    assert code == 2 and not (tmp_path / "other").exists()
+    assert_one_sentence(said, "no parameter 'sede'", "did you mean")
+
+
+def keeps_parameters(node, path, parameters, **options):
+    """Stands for a kernel where only what it is given counts."""
+    out = Path(parameters["out"])
+    (out / "metrics.json").write_text(json.dumps(parameters))
+    nbformat.write(node, path)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "rendering"])
+def test_other_settings_are_checked_before_any_kernel_too(call, no_kernel, tmp_path, name):
+    code, said = call("07", "-p", name, '{"seeed": 1}', "--out", tmp_path / "out")
+    assert code == 2 and not (tmp_path / "out").exists()
+    assert_one_sentence(said, "'seeed'")

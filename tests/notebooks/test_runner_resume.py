@@ -14,7 +14,7 @@ from conftest import write_category
 from nbclient.exceptions import DeadKernelError
 from notebook_helpers import executions, start_runner, write_toy
 
-import runner.kernel  # noqa: F401 - as every worker does
+import runner.execute  # noqa: F401 - as every worker does
 
 NAMES = ("a", "b", "c")
 

@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 
 from demo.common import checks, embedded
-from demo.common.messages import outline, plain_message
+from demo.common.messages import figure, outline, plain_message
 from demo.common.store import Store
 from demo.inspect import view
 from demo.inspect.view import Shown
@@ -54,7 +54,7 @@ class Scored:
         """One line for the list of results."""
         verdict = self.judged(heat)
         word = "no verdict" if verdict.anomalous is None else "anomalous" if verdict.anomalous else "normal"
-        return f"{self.picture.name}: {verdict.score:.6g}, {word}"
+        return f"{self.picture.name}: {figure(verdict.score)}, {word}"
 
     def judged(self, heat: HeatSettings) -> Verdict:
         """Its verdict under these settings."""
@@ -159,11 +159,11 @@ def score_items(
             steps.append(step)
             heatmap = running.add(step)
             if shown_at is None or time.monotonic() - shown_at > PAUSE:
-                scale = float(scales.running[step.index] if scales else heatmap.max() or 1.0)
+                ends = scales.running[step.index].tolist() if scales else [0.0, float(heatmap.max()) or 1.0]
                 head = {"run": run, "name": title, "t": step.t, "done": len(steps), "total": paths.times}
                 head["of_good"] = scales is not None
                 pixels = shown.pixels if shown_at is None else None
-                yield view.partial_message(head, heatmap, scale, pixels), tokens, skipped
+                yield view.partial_message(head, heatmap, ends, pixels), tokens, skipped
                 shown_at = time.monotonic()
         mismatch = Mismatch.collect(steps)
         scored = Scored(shown, model, category, paths, mismatch)

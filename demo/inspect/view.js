@@ -162,7 +162,7 @@ function blend() {
 // Each time has its own scale, or the early maps would be black; where it ends is said beside each map.
 function scaleBar(step) {
   const { head } = shown;
-  const ends = (name, value) => ($(`.${name} .ends`).textContent = value === undefined ? "" : `Colours end at ${short(value)}.`);
+  const ends = (name, [low, high]) => ($(`.${name} .ends`).textContent = `Colours: ${short(low)} to ${short(high)}.`);
   ends("running", head.scales.running[step]);
   if (head.kind !== "full") return;
   ends("now", head.scales.weighted[step]);
@@ -170,12 +170,14 @@ function scaleBar(step) {
   $(".now .says").textContent = head.exact ? "the mean over all noise, so nothing is speckled." : "early times are broad, late ones sharp but speckled.";
   $(".running .says").textContent = head.exact ? "of the times up to this one." : "watch the speckle fade and the defect stay.";
   $(".third").hidden = !head.of_good;
-  $(".top").textContent = head.of_good ? "3 ×" : "its largest";
+  $(".bottom").textContent = head.of_good ? "least" : "0";
+  $(".third").textContent = "most of good images";
+  $(".top").textContent = head.of_good ? "3 × as far" : "its largest";
   const part = 100 * head.beyond;
   const share = part ? `; ${part < 0.1 ? "< 0.1" : part.toFixed(1)} % of the final map is brighter still (▸)` : "";
   const what = head.of_good
-    ? "For each map and time, the colours end at three times what good images of this category reach"
-    : "For each map and time, the colours end at its largest value: no range of good images is stored";
+    ? "For each map and time, colours start at the least that good images have and end three times as far as their most"
+    : "For each map and time, colours end at its largest value: no range of good images is stored";
   $(".bar .legend").textContent = `${what}${share}.`;
 }
 

@@ -13,14 +13,14 @@ import gradio as gr
 import numpy as np
 
 from demo.common.component import component
-from demo.common.messages import OVER, data_url, encode, pack, plain_message
+from demo.common.messages import OVER, data_url, encode, figure, pack, plain_message
 from demo.inspect.scales import ColourScales, scales_of_good, scales_of_picture
 from fmcore.detector.model import Model
 from fmcore.detector.score import Verdict
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
-FOREIGN = 0.5  # share of a map beyond the colour scale from which a picture is taken for another kind of object
+FOREIGN = 0.5  # share of a map beyond `NormalRange.scale` from which a picture is taken for another kind of object
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,12 @@ def viewer(**options) -> gr.HTML:
     return component(folder, scripts=("curve.js",), value=plain_message("empty"), look=look, **options)
 
 
-def partial_message(head: dict, heatmap: np.ndarray, scale: float, pixels: np.ndarray | None) -> str:
-    """The heat map so far ``(H, W)``; ``pixels`` come along only in a picture's first message."""
-    head = {**head, "kind": "partial", "scales": {"running": [scale]}}
+def partial_message(head: dict, heatmap: np.ndarray, ends: tuple[float, float], pixels: np.ndarray | None) -> str:
+    """The heat map so far ``(H, W)``, coloured between ``ends``; ``pixels`` only in a picture's first message."""
+    low, high = ends
+    head = {**head, "kind": "partial", "scales": {"running": [[low, high]]}}
     head["image"] = None if pixels is None else data_url(pixels)
-    return pack(head, {"running": encode(heatmap, scale)[None]})
+    return pack(head, {"running": encode(heatmap, high, low)[None]})
 
 
 def full_message(
@@ -62,8 +63,8 @@ def full_message(
     weighted, running = mismatch.weighted(heat), mismatch.running(heat)
     scales = known_scales(model, category, heat, mismatch.times) or scales_of_picture(weighted, running)
     arrays = {
-        "weighted": encode(weighted, scales.weighted[:, None, None]),
-        "running": encode(running, scales.running[:, None, None]),
+        "weighted": _coded(weighted, scales.weighted),
+        "running": _coded(running, scales.running),
         # Three digits are enough to plot; what exceeds a half float is cut off, never infinite.
         "per_time": np.minimum(mismatch.per_time(heat), LARGEST_HALF).astype(np.float16),
     }
@@ -85,7 +86,7 @@ def full_message(
         "peak": [int(i) for i in peak],
         "band_times": model.normal_ranges[category].times.tolist() if not band_note else [],
         "band_note": band_note,
-        **verdict_fields(model, category, verdict, picture.truth, foreign=scales.of_good and beyond > FOREIGN),
+        **verdict_fields(model, category, verdict, picture.truth, foreign=_foreign(model, category, heat, verdict)),
     }
     return pack(head, arrays)
 
@@ -100,13 +101,14 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
     """Score, threshold and verdict, as numbers and in words; ``foreign``: the map is bright nearly everywhere."""
     threshold = model.threshold(category)
     word = {None: "No verdict", True: "Anomalous", False: "Normal"}[verdict.anomalous]
-    aside, note, rule = "", verdict.note, ""
+    aside, note, rule, score = "", verdict.note, "", figure(verdict.score)
     if verdict.threshold is not None and threshold is not None:
         note = (
             f"At most {threshold.false_alarm_rate:.0%} of good images should exceed the threshold, "
             f"which rests on {threshold.held_out} held-out ones."
         )
-        rule = f" {'>' if verdict.anomalous else '≤'} threshold {verdict.threshold:.6g}"
+        score, limit = figure(verdict.score, verdict.threshold), figure(verdict.threshold, verdict.score)
+        rule = f" {'>' if verdict.anomalous else '≤'} threshold {limit}"
     if truth is None and foreign:
         word = f"Not a picture of “{category}”?"
         note = "Most of it is unlike this category. Choose another category, or fit “My own good images”."
@@ -116,13 +118,22 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
         aside = f"missed: a real defect ({truth}) below the threshold"
     return {
         "score": verdict.score,
-        "score_text": format(verdict.score, ".6g") + rule,
+        "score_text": score + rule,
         "anomalous": None if foreign and truth is None else verdict.anomalous,
         "word": word,
         "aside": aside,
         "note": note,
         "held_out": "held-out" if threshold is None else f"{threshold.held_out} held-out",
     }
+
+
+def _foreign(model: Model, category: str, heat: HeatSettings, verdict: Verdict) -> bool:
+    normal_range = model.normal_ranges.get(category)
+    return normal_range is not None and (verdict.heatmap > normal_range.scale(heat.exponent)).mean() > FOREIGN
+
+
+def _coded(maps: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return encode(maps, scale[:, 1, None, None], scale[:, 0, None, None])
 
 
 def draws_text(paths: int) -> str:

@@ -58,15 +58,16 @@ def test_pictures_of_one_name_are_numbered():
 def test_message_carries_what_fmcore_computed(gaussian_model, scored):
     _, mask, mismatch, verdict = scored
     head, arrays = message(gaussian_model, scored)
-    assert head["score"] == verdict.score and head["score_text"].startswith(format(verdict.score, ".6g"))
+    assert head["score"] == verdict.score and head["score_text"].startswith(format(verdict.score, ".4g"))
     assert head["times"] == mismatch.times.tolist()
     for name, maps in (("weighted", mismatch.weighted(HEAT)), ("running", mismatch.running(HEAT))):
-        scale = np.array(head["scales"][name])[:, None, None]
+        low, high = np.array(head["scales"][name]).T[..., None, None]
         codes = arrays[name].astype(float)
-        inside = maps <= scale
-        assert (np.abs(codes / 254 * scale - maps) / scale)[inside].max() <= 0.51 / 254
+        inside = maps <= high
+        shown = low + codes / 254 * (high - low)
+        assert (np.abs(shown - np.maximum(maps, low)) / (high - low))[inside].max() <= 0.51 / 254
         assert (codes[~inside] == messages.OVER).all()
-    assert head["beyond"] == (mismatch.heatmap(HEAT) > head["scales"]["running"][-1]).mean()
+    assert head["beyond"] == (mismatch.heatmap(HEAT) > head["scales"]["running"][-1][1]).mean()
     np.testing.assert_allclose(arrays["per_time"], mismatch.per_time(HEAT), rtol=1e-3, atol=1e-7)
     normal_range = gaussian_model.normal_ranges["blob"]
     np.testing.assert_array_equal(arrays["upper"], normal_range.upper)
@@ -84,17 +85,25 @@ def test_normal_range_is_left_out_where_it_does_not_apply(gaussian_model, scored
         assert "upper" not in arrays and "K = 2, min" in head["band_note"]
 
 
-def test_colours_end_at_three_times_what_good_pictures_reach_at_each_time(gaussian_model):
+def test_colours_run_from_the_least_of_good_pictures_to_three_times_as_far_as_their_most(gaussian_model):
     normal_range = gaussian_model.normal_ranges["blob"]
     r, times = HEAT.exponent, normal_range.times
     own = scales_of_good(normal_range, r, times)
     for j, t in enumerate(times):
-        assert own.weighted[j] == pytest.approx(3 * np.quantile(t**r * normal_range.upper[j], 0.9))
-    first = NormalRange(times[:2], normal_range.lower[:2], normal_range.upper[:2])
-    assert own.running[1] == pytest.approx(first.scale(r)) and own.running[-1] == normal_range.scale(r)
+        low, high = np.quantile(t**r * normal_range.lower[j], 0.5), np.quantile(t**r * normal_range.upper[j], 0.9)
+        assert own.weighted[j] == pytest.approx([low, low + 3 * (high - low)])
+    weights = (times**r)[:, None, None]
+    low = np.median((weights * normal_range.lower).mean(0))
+    high = np.quantile((weights * normal_range.upper).mean(0), 0.9)
+    assert own.running[-1] == pytest.approx([low, low + 3 * (high - low)])
     other = scales_of_good(normal_range, r, np.array([times[0], times[:2].mean(), times[-1]]))
-    assert other.weighted[1] == pytest.approx(own.weighted[:2].mean())
-    assert other.running[-1] == normal_range.scale(r)
+    assert other.weighted[1] == pytest.approx(own.weighted[:2].mean(0))
+
+
+def test_scores_have_four_digits_or_as_many_as_tell_them_apart():
+    assert messages.figure(92.45081) == "92.45" and messages.figure(123456.0) == "1.235e+05"
+    assert (messages.figure(72.96721, 72.96724), messages.figure(72.96724, 72.96721)) == ("72.96721", "72.96724")
+    assert messages.figure(5.0, 5.0) == "5"
 
 
 def test_without_a_normal_range_colours_end_at_the_largest_value_of_each_map(gaussian_model, scored):
@@ -187,8 +196,8 @@ def test_a_wish_changes_with_what_it_is_for_and_only_then():
 def test_partial_message_brings_the_image_only_once(scored):
     pixels, _, _, verdict = scored
     head = {"name": "a", "t": 0.5, "done": 1, "total": 3}
-    first, arrays = messages.unpack(view.partial_message(head, verdict.heatmap, 2.0, pixels))
-    later, _ = messages.unpack(view.partial_message(head, verdict.heatmap, 2.0, None))
+    first, arrays = messages.unpack(view.partial_message(head, verdict.heatmap, (0.0, 2.0), pixels))
+    later, _ = messages.unpack(view.partial_message(head, verdict.heatmap, (0.0, 2.0), None))
     assert first["image"].startswith("data:image/png;base64,") and later["image"] is None
     assert arrays["running"].shape == (1, *verdict.heatmap.shape)
 

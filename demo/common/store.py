@@ -33,6 +33,10 @@ class Store:
         with self._lock:
             return self._entries.get(key, (None, 0))[0]
 
+    def forget(self, key: Hashable | None) -> None:
+        """`drop` of one key, or of none."""
+        self.drop([key])
+
     def drop(self, keys: list[Hashable]) -> None:
         """Forget these entries, where they are still there."""
         with self._lock:

@@ -7,10 +7,10 @@ from typing import Literal, TypedDict
 
 import gradio as gr
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import LONG_WORK, MODEL_WORK
 from demo.common.checks import plain_errors
-from demo.inspect import fitting, scoring
+from demo.inspect import fitting
 from demo.inspect.handlers import parsed
 from fmcore.data.picture import read_picture
 from fmcore.detector.score import judge, score_steps
@@ -74,11 +74,18 @@ def score(
         times: T, 1 to 48. aggregator, alpha, exponent (0 to 8), smoothing (0 to 16): of the heat map.
         heatmap: whether the answer holds the map.
     """
-    found, category = scoring.find_model(*_named(model, category))
+    found, category = own.find_model(*_named(model, category))
     own_paths, own_heat = found.info.paths, found.info.heat
-    own = (own_paths.paths, own_paths.times, own_heat.aggregator, own_heat.alpha, own_heat.exponent, own_heat.smoothing)
+    kept = (
+        own_paths.paths,
+        own_paths.times,
+        own_heat.aggregator,
+        own_heat.alpha,
+        own_heat.exponent,
+        own_heat.smoothing,
+    )
     asked = (paths, times, aggregator, alpha, exponent, smoothing)
-    values = [mine if value is None else value for value, mine in zip(asked, own, strict=True)]
+    values = [mine if value is None else value for value, mine in zip(asked, kept, strict=True)]
     path_settings, heat_settings = parsed(found, values)
     if picture is None and example is not None:
         path = embedded.example(category, example).path
@@ -106,12 +113,12 @@ def fit(pictures: list[gr.FileData]) -> FitAnswer:
         pictures: image files, good ones only; from 19 on the model has a threshold.
     """
     *_, (said, token) = fitting.fit_own(pictures, trusted=False)
-    info = scoring.MODELS.get(token).info.categories[scoring.OWN_CATEGORY]
+    info = own.MODELS.get(token).info.categories[own.OWN_CATEGORY]
     threshold = info.threshold and info.threshold.value
     return FitAnswer(model=token, threshold=threshold, unlike=list(info.unlike), said=said)
 
 
 def _named(model: object, category: object) -> tuple[object, object, str | None]:
-    """Name, category and token, as `scoring.find_model` takes them."""
-    fitted = isinstance(model, str) and scoring.MODELS.get(model) is not None
-    return (scoring.OWN, None, model) if fitted else (model, category, None)
+    """Name, category and token, as `own.find_model` takes them."""
+    fitted = isinstance(model, str) and own.MODELS.get(model) is not None
+    return (own.OWN, None, model) if fitted else (model, category, None)

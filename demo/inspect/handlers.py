@@ -13,14 +13,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import thumbnails
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
+from demo.common.own import OWN
 from demo.common.store import Store
-from demo.inspect import fitting, scoring
+from demo.inspect import fitting, model_file, scoring
 from demo.inspect.download import write_zip
-from demo.inspect.scoring import OWN
 from fmcore.detector.model import Model
 from fmcore.errors import FlowMismatchingError
 from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings, has_exact_mean
@@ -37,8 +37,8 @@ def asked_for(files, example, name, category, own_token, k, t) -> list | None:
     """What ought to be on the screen, as plain values that can be compared; None: nothing."""
     if (not files and example is None) or (name == OWN and own_token is None):
         return None
-    own = own_token if name == OWN else None
-    return [[file["path"] for file in files] if files else example, name, category, own, k, t]
+    token = own_token if name == OWN else None
+    return [[file["path"] for file in files] if files else example, name, category, token, k, t]
 
 
 def first_asked(name, category, k, t):
@@ -144,7 +144,7 @@ def alpha_slider(aggregator, value=None):
 
 
 def _own_settings(name: object, own_token: str | None) -> tuple[PathSettings, HeatSettings]:
-    model = scoring.MODELS.get(own_token) if name == OWN and own_token else None
+    model = own.MODELS.get(own_token) if name == OWN and own_token else None
     if model is not None:
         return model.info.paths, model.info.heat
     return embedded.settings(name) if isinstance(name, str) else (PathSettings(), HeatSettings())
@@ -171,7 +171,7 @@ def run(request: gr.Request, number, files, example, name, category, own_token, 
             if LATEST.get(request.session_hash) not in (None, number):
                 return
             yield message, [], no_results(), ""
-        model, category = scoring.find_model(name, category, own_token)
+        model, category = own.find_model(name, category, own_token)
         paths, heat = parsed(model, settings)
         if files or example is None:
             items = scoring.uploaded_items(files)
@@ -219,12 +219,29 @@ def fit(files):
         yield f"<p>{html.escape(sentence)}</p>", token or gr.skip()
 
 
+def fit_begun(asked):
+    """The screen of one who has nothing to look at while the field is fitted."""
+    return gr.skip() if asked else plain_message("empty", note="Fitting: how far it is stands beside the button.")
+
+
+@plain_errors
+def open_model(file):
+    """A sentence on the uploaded model, and its token."""
+    (path,) = checks.uploads(file, most=1, archive=model_file.LIMITS.total)
+    model, token = model_file.open_model(path)
+    threshold = model.threshold(model.categories[0])
+    said = f"threshold {threshold.value:.4g}" if threshold else model.note(model.categories[0])
+    return f"<p>Opened {html.escape(path.name)}: {html.escape(model.categories[0])}, {html.escape(said)}</p>", token
+
+
+@plain_errors
+def save_model(token):
+    """The fitted model as a file, which is gone from its folder once gradio has taken it over."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield gr.update(value=str(model_file.write_model(Path(folder), token)), visible=True)
+
+
 def forget(tokens: list) -> None:
     """Drop a visitor's results when their session ends."""
     # Results of examples have a speaking key and are shared; a visitor's own have random tokens.
     scoring.RESULTS.drop([token for token in tokens if isinstance(token, str)])
-
-
-def forget_model(token: str | None) -> None:
-    """Drop a visitor's fitted model when their session ends."""
-    scoring.MODELS.drop([token])

@@ -29,7 +29,7 @@ async function receive() {
 
 function full(head, arrays) {
   pause();
-  const same = shown && shown.head.kind === "full" && shown.head.name === head.name && shown.head.times.length === head.times.length;
+  const same = shown && shown.head.kind === "full" && shown.head.name === head.name && shown.arrays.running.shape.join() === arrays.running.shape.join();
   const step = same ? +slider.value : head.times.length - 1;
   shown = { head, arrays };
   if (!same || !place) place = head.peak;
@@ -101,6 +101,7 @@ function repaint() {
   if (ready) paint($(".final canvas"), arrays.running, last, opaque, photo);
   paint(overlay, arrays.running, step, blended, photo);
   paintPicture();
+  paintSight(step);
   scaleBar(step);
   if (ready) {
     $(".clock").textContent = `t = ${head.times[step].toFixed(2)}`;
@@ -109,6 +110,8 @@ function repaint() {
     chart(step);
   } else $(".clock").textContent = `t = ${head.t.toFixed(2)}`;
   $(".outlined").hidden = !arrays.outline;
+  $(".marking").hidden = !ready || head.marked_area === null;
+  if (ready && head.marked_area !== null) $(".regions").textContent = `: ${told(head)}.`;
 }
 
 function paintPicture() {
@@ -122,18 +125,20 @@ function paintPicture() {
   context.imageSmoothingQuality = "high";
   if (photo.naturalWidth) context.drawImage(photo, 0, 0, width, height);
   context.drawImage(overlay, 0, 0, width, height);
-  if (shown.arrays.outline) trace(context, shown.arrays.outline, width / photo.naturalWidth, height / photo.naturalHeight, ratio);
+  const [sx, sy] = [width / photo.naturalWidth, height / photo.naturalHeight];
+  if (shown.arrays.outline) trace(context, shown.arrays.outline, sx, sy, ratio);
+  if (shown.arrays.marked && $(".marked").checked) trace(context, shown.arrays.marked, sx, sy, ratio, LOOK.colours.geometric_velocity);
   if (place && shown.head.kind === "full") mark(context, width, height, ratio);
 }
 
-function trace(context, lines, sx, sy, ratio) {
+function trace(context, lines, sx, sy, ratio, colour = "#fff") {
   context.beginPath();
   for (let i = 0; i < lines.length; i += 4) {
     context.moveTo(lines[i] * sx, lines[i + 1] * sy);
     context.lineTo(lines[i + 2] * sx, lines[i + 3] * sy);
   }
   context.lineCap = "square";
-  for (const [style, size] of [["rgba(0,0,0,0.55)", 3], ["#fff", 1.25]]) {
+  for (const [style, size] of [["rgba(0,0,0,0.55)", 3], [colour, 1.5]]) {
     context.strokeStyle = style;
     context.lineWidth = size * ratio;
     context.stroke();
@@ -194,8 +199,9 @@ const short = (value) => String(Number(value.toPrecision(3)));
 // ---- controls ----
 const pause = player(slider, $(".play"), repaint, 2400);
 $(".opacity").addEventListener("input", repaint);
+$(".marked").addEventListener("change", repaint);
 
-for (const canvas of element.querySelectorAll("figure:not(.chart) canvas")) {
+for (const canvas of element.querySelectorAll("figure:not(.chart, .sight figure) canvas")) {
   canvas.addEventListener("click", (event) => {
     if (!shown || shown.head.kind !== "full") return;
     const box = canvas.getBoundingClientRect();

@@ -14,6 +14,7 @@ import numpy as np
 
 from demo.common.component import component
 from demo.common.messages import OVER, data_url, encode, figure, pack, plain_message
+from demo.inspect.marks import marks
 from demo.inspect.scales import ColourScales, scales_of_good, scales_of_picture
 from fmcore.detector.model import Model
 from fmcore.detector.score import Verdict
@@ -39,7 +40,7 @@ class Shown:
 def viewer(**options) -> gr.HTML:
     """The component; its value is a message of this module, or of `demo.common.messages.plain_message`."""
     folder, look = Path(__file__).parent, {"over": OVER}
-    return component(folder, scripts=("curve.js",), value=plain_message("empty"), look=look, **options)
+    return component(folder, scripts=("curve.js", "sight.js"), value=plain_message("empty"), look=look, **options)
 
 
 def partial_message(head: dict, heatmap: np.ndarray, ends: tuple[float, float], pixels: np.ndarray | None) -> str:
@@ -50,7 +51,7 @@ def partial_message(head: dict, heatmap: np.ndarray, ends: tuple[float, float], 
     return pack(head, {"running": encode(heatmap, high, low)[None]})
 
 
-def full_message(
+def full_parts(
     picture: Shown,
     model: Model,
     category: str,
@@ -58,8 +59,9 @@ def full_message(
     heat: HeatSettings,
     mismatch: Mismatch,
     verdict: Verdict,
-) -> str:
-    """Everything about one scored picture."""
+    sight: dict[str, np.ndarray],
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Header and arrays of everything about one scored picture, to be packed."""
     weighted, running = mismatch.weighted(heat), mismatch.running(heat)
     scales = known_scales(model, category, heat, mismatch.times) or scales_of_picture(weighted, running)
     arrays = {
@@ -67,7 +69,9 @@ def full_message(
         "running": _coded(running, scales.running),
         # Three digits are enough to plot; what exceeds a half float is cut off, never infinite.
         "per_time": np.minimum(mismatch.per_time(heat), LARGEST_HALF).astype(np.float16),
+        **sight,
     }
+    arrays["marked"], regions = marks(model, category, verdict, *picture.pixels.shape[:2])
     beyond = float((arrays["running"][-1] == OVER).mean())
     if picture.outline is not None:
         arrays["outline"] = picture.outline
@@ -86,9 +90,11 @@ def full_message(
         "peak": [int(i) for i in peak],
         "band_times": model.normal_ranges[category].times.tolist() if not band_note else [],
         "band_note": band_note,
+        "draws": paths.paths,
+        **regions,
         **verdict_fields(model, category, verdict, picture.truth, foreign=_foreign(model, category, heat, verdict)),
     }
-    return pack(head, arrays)
+    return head, arrays
 
 
 def known_scales(model: Model, category: str, heat: HeatSettings, times: np.ndarray) -> ColourScales | None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SIZE, assert_one_sentence, draw_blob, last_model, write_blobs
+from browsing import running_app
+from conftest import SIZE, assert_one_sentence, draw_blob, last_model, write_blobs
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 import fmcore
 from demo.common import features, messages
-from demo.inspect import fitting
 from fmcore.data.picture import read_picture
 from fmcore.detector.fit import fit
 from fmcore.detector.loading import load_model
@@ -34,40 +28,6 @@ from fmcore.mismatch import HeatSettings, Mismatch, image_score
 from fmcore.training.settings import TrainSettings
 
 FORMS = ("a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif")
-STARTED_WITHIN = 30  # seconds; about 4 on two idle cores
-
-
-@contextmanager
-def running_app(embedded: Path, temporary: Path) -> Iterator[str]:
-    """Address of an app of its own, started as a user would, with other embedded models."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "FLOW_MISMATCHING_EMBEDDED": str(embedded),
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_TEMP_DIR": str(temporary / "gradio"),
-        "OMP_NUM_THREADS": "1",  # as many as the test process, which computes the same scores
-        "CI": "1",  # open no browser window
-    }
-    log = (temporary / "app.log").open("w")
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=log, stderr=log)
-    url, started = f"http://127.0.0.1:{port}", time.monotonic()
-    try:
-        while True:
-            assert process.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() - started < STARTED_WITHIN, "the app did not start in time"
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
 
 
 @pytest.fixture(scope="module")
@@ -287,9 +247,9 @@ def test_anytime_map_comes_first_and_cancel_frees_the_model(client, files):
 
 
 def test_own_images_are_fitted_and_used_at_once(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(24), size=80)
+    paths = write_blobs(tmp_path, range(6), size=80)
     *_, sentence = client.submit([handle_file(p) for p in paths], api_name="/fit_own")
-    assert "Fitted to 24 pictures in" in sentence and "Threshold" in sentence and "at most 5%" in sentence
+    assert "Fitted to 6 pictures in" in sentence and "too few" in sentence
     texts = [answer[0] for answer in inspect(client, [files / "a.png"], model="own", k=0) if isinstance(answer[0], str)]
     assert messages.unpack(texts[-1])[0]["name"] == "a.png"
     # Another visitor does not see it.
@@ -307,42 +267,13 @@ def test_scoring_does_not_wait_for_a_fit(client, files, tmp_path):
 
 
 def test_own_images_are_fitted_through_the_interface(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(24), size=80)
+    paths = write_blobs(tmp_path, range(19), size=80)
     fitted = client.predict([handle_file(p) for p in paths], api_name="/fit")
     expected = score_picture(fmcore.fit(paths), files / "a.png")
     answer = score(client, files / "a.png", model=fitted["model"], category=None)
     assert (answer["score"], answer["threshold"]) == (expected.score, expected.threshold) and answer["anomalous"]
     assert fitted["threshold"] == expected.threshold and fitted["unlike"] == [] and "Threshold" in fitted["said"]
     refusal(lambda: client.predict([], api_name="/fit"), "No file")
-
-
-def test_the_fewest_images_that_give_a_threshold_are_as_the_page_says(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(fitting.FOR_A_THRESHOLD))
-    fitted = client.predict([handle_file(p) for p in paths[1:]], api_name="/fit")
-    assert fitted["threshold"] is None and "too few" in fitted["said"]
-    assert score(client, files / "a.png", model=fitted["model"])["anomalous"] is None
-    assert "Threshold" in client.predict([handle_file(p) for p in paths], api_name="/fit_own")
-
-
-def test_good_pictures_unlike_the_others_are_named(client, tmp_path):
-    odd = write_blobs(tmp_path / "odd", range(300, 301), defect=True)[0].rename(tmp_path / "odd one.png")
-    paths = [*write_blobs(tmp_path, range(20)), odd]
-    sentence = client.predict([handle_file(p) for p in paths], api_name="/fit_own")
-    assert "Unlike the others, so not counted: odd one.png; are they good?" in sentence
-
-
-def test_bad_own_images_end_in_one_sentence(client, files, tmp_path):
-    paths = [handle_file(p) for p in write_blobs(tmp_path, range(5))]
-    bad, cut = handle_file(files / "text.png"), handle_file(files / "cut.png")
-    for given, part in (
-        (paths[:4], "at least 5"),
-        ([*paths[:4], bad], "text.png"),
-        ([*paths[:4], cut], "cut.png"),
-        ([bad] * 5, "Only 0 of 5"),
-        (paths * 101, "at most 500"),
-        (None, "No file"),
-    ):
-        refusal(lambda given=given: client.predict(given, api_name="/fit_own"), part)
 
 
 def test_only_the_chosen_endpoints_are_documented(client):

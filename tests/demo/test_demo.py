@@ -45,7 +45,7 @@ def scored(gaussian_model):
 def message(model, scored, paths=PATHS, heat=HEAT, truth=None) -> tuple[dict, dict]:
     pixels, mask, mismatch, verdict = scored
     picture = view.Shown("a.png", pixels, messages.outline(mask), truth)
-    return messages.unpack(view.full_message(picture, model, "blob", paths, heat, mismatch, verdict))
+    return messages.unpack(messages.pack(*view.full_parts(picture, model, "blob", paths, heat, mismatch, verdict, {})))
 
 
 def test_pictures_of_one_name_are_numbered():
@@ -154,7 +154,7 @@ def test_what_was_scored_can_be_taken_away(gaussian_model, scored, tmp_path):
     tokens = []
     for name in names:
         picture = view.Shown(name, pixels, messages.outline(mask))
-        result = scoring.Scored(picture, gaussian_model, "blob", PATHS, mismatch)
+        result = scoring.Scored(picture, gaussian_model, "blob", PATHS, mismatch, {})
         tokens.append(scoring.RESULTS.put(result, 1))
     heat = gaussian_model.info.heat
     with zipfile.ZipFile(download.write_zip(tmp_path, [*tokens, "gone"], heat)) as archive:

@@ -10,6 +10,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import demo
+from demo.health import add_health
 
 
 def has_screen() -> bool:
@@ -23,4 +24,6 @@ app = demo.build()
 
 if __name__ == "__main__":
     demo.warm_up()
-    app.launch(inbrowser=has_screen(), **demo.launch_options())
+    server, _, _ = app.launch(inbrowser=has_screen(), prevent_thread_lock=True, **demo.launch_options())
+    add_health(server, app)
+    app.block_thread()

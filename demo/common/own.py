@@ -29,6 +29,13 @@ def find_model(name: object, category: object, own: str | None) -> tuple[Model, 
     return embedded.find(name, category)
 
 
+def named_model(model: object, category: object) -> tuple[Model, str]:
+    """As `find_model`, of a client, which names a fitted model by its token."""
+    if isinstance(model, str) and MODELS.get(model) is not None:
+        return find_model(OWN, category, model)
+    return find_model(model, category, None)
+
+
 def size_of(model: Model) -> int:
     """Bytes of its views and fields, for the store."""
     parts = (*model.views.values(), *model.fields.values(), *([model.shared] if model.shared is not None else []))

@@ -6,7 +6,6 @@ it starts a run, and what leaves it as it was, a menu opened and closed or the s
 
 from __future__ import annotations
 
-import html
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +18,9 @@ from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
 from demo.common.own import OWN
 from demo.common.store import Store
-from demo.inspect import fitting, model_file, scoring
+from demo.inspect import scoring
 from demo.inspect.download import write_zip
+from demo.inspect.link import read_link
 from fmcore.detector.model import Model
 from fmcore.errors import FlowMismatchingError
 from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings, has_exact_mean
@@ -41,10 +41,15 @@ def asked_for(files, example, name, category, own_token, k, t) -> list | None:
     return [[file["path"] for file in files] if files else example, name, category, token, k, t]
 
 
-def first_asked(name, category, k, t):
-    """Example and ``asked`` of a page just opened."""
-    example = 0 if embedded.examples(category if isinstance(category, str) else None) else None
-    return example, asked_for(None, example, name, category, None, k, t)
+def first_asked(request: gr.Request):
+    """Model, category, gallery, settings, ``chosen``, example and ``asked`` of a page just opened, by its address."""
+    wish = read_link(request.query_params)
+    if wish is None:
+        return [gr.skip()] * 11
+    choices = gr.update(choices=embedded.categories(wish.model), value=wish.category)
+    asked = asked_for(None, wish.example, wish.model, wish.category, None, wish.paths.paths, wish.paths.times)
+    shown = [wish.model, choices, thumbnails(wish.category), *_shown_settings(wish.paths, wish.heat)]
+    return [*shown, [wish.model, wish.category], wish.example, asked]
 
 
 def example_picked(event: gr.SelectData, name, category, k, t):
@@ -98,12 +103,6 @@ def reset(files, example, name, category, own_token):
     paths, heat = _own_settings(name, own_token)
     asked = asked_for(files, example, name, category, own_token, paths.paths, paths.times)
     return *_shown_settings(paths, heat), asked
-
-
-def after_fit(files, name, category, own_token):
-    """Settings, ``asked``, screen, tokens and results: the same pictures are scored under the new field."""
-    *settings, asked = reset(files, None, name, category, own_token)
-    return *settings, asked, *([gr.skip()] * 3 if asked else empty(UPLOAD))
 
 
 def started(request: gr.Request, asked, runs):
@@ -210,35 +209,6 @@ def download(tokens, *heat):
 def no_results():
     """An empty list of results."""
     return gr.update(choices=[], value=None, visible=False)
-
-
-@plain_errors
-def fit(files):
-    """A sentence on the progress, and in the end the token of the fitted model."""
-    for sentence, token in fitting.fit_own(files):
-        yield f"<p>{html.escape(sentence)}</p>", token or gr.skip()
-
-
-def fit_begun(asked):
-    """The screen of one who has nothing to look at while the field is fitted."""
-    return gr.skip() if asked else plain_message("empty", note="Fitting: how far it is stands beside the button.")
-
-
-@plain_errors
-def open_model(file):
-    """A sentence on the uploaded model, and its token."""
-    (path,) = checks.uploads(file, most=1, archive=model_file.LIMITS.total)
-    model, token = model_file.open_model(path)
-    threshold = model.threshold(model.categories[0])
-    said = f"threshold {threshold.value:.4g}" if threshold else model.note(model.categories[0])
-    return f"<p>Opened {html.escape(path.name)}: {html.escape(model.categories[0])}, {html.escape(said)}</p>", token
-
-
-@plain_errors
-def save_model(token):
-    """The fitted model as a file, which is gone from its folder once gradio has taken it over."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield gr.update(value=str(model_file.write_model(Path(folder), token)), visible=True)
 
 
 def forget(tokens: list) -> None:

@@ -18,6 +18,7 @@ from demo.common.messages import figure, outline, pack, plain_message
 from demo.common.own import OWN
 from demo.common.store import Store
 from demo.inspect import view
+from demo.inspect.link import write_link
 from demo.inspect.sight import sight
 from demo.inspect.view import Shown
 from fmcore.data.picture import Picture, read_mask, read_picture
@@ -51,9 +52,10 @@ class Scored:
         """Bytes, for the store."""
         return sum(a.nbytes for a in (self.mismatch.maps, self.picture.pixels, *self.sight.values()))
 
-    def message(self, heat: HeatSettings) -> str:
-        """Full message for the viewer."""
-        return pack(*self.parts(heat))
+    def message(self, heat: HeatSettings, link: dict) -> str:
+        """Full message for the viewer; ``link``: of the page's address."""
+        head, arrays = self.parts(heat)
+        return pack({**head, "link": link}, arrays)
 
     def parts(self, heat: HeatSettings) -> tuple[dict, dict[str, np.ndarray]]:
         """Header and arrays of that message."""
@@ -178,7 +180,9 @@ def show(tokens: list, chosen: object, heat: HeatSettings):
         raise SettingsError("These results have made room for others: score the picture again.")
     index = chosen if isinstance(chosen, int) and chosen in present else present[0]
     choices = [(results[i].label(heat), i) for i in present]
-    return results[index].message(heat), gr.update(choices=choices, value=index, visible=len(tokens) > 1)
+    return results[index].message(heat, write_link(tokens[index], heat)), gr.update(
+        choices=choices, value=index, visible=len(tokens) > 1
+    )
 
 
 def skipped_text(skipped: list[str]) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 from demo.common import checks, embedded
 from demo.common.blocks import HOUR, LONG_WORK, MODEL_WORK, PLUMBING, drop_zone, example_gallery
 from demo.common.own import OWN, OWN_LABEL
-from demo.inspect import fitting, handlers
+from demo.inspect import fit_handlers, fitting, handlers
 from demo.inspect.view import viewer
 from fmcore.mismatch import AGGREGATORS
 
@@ -90,7 +90,8 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     cut = cancel.click(handlers.stopped, None, [screen, asked], cancels=running, **PLUMBING)
     cut.then(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
 
-    app.load(handlers.first_asked, [model, category, k, t], [example, asked], **PLUMBING)
+    opening = [model, category, gallery, *settings, chosen, example, asked]
+    app.load(handlers.first_asked, None, opening, **PLUMBING)
     gallery.select(handlers.example_picked, [model, category, k, t], [example, files, asked], **PLUMBING)
     given = [files, model, category, own_token, k, t]
     for changed in (files.upload, files.delete, files.clear):
@@ -116,20 +117,20 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     reset.click(handlers.reset, wanted, [*settings, asked], **PLUMBING).success(**view)
 
     fit_run = fit.click(
-        handlers.fit, good, [fitted, own_token], api_visibility="undocumented", api_name="fit_own", **LONG_WORK
+        fit_handlers.fit, good, [fitted, own_token], api_visibility="undocumented", api_name="fit_own", **LONG_WORK
     )
     after = {
-        "fn": handlers.after_fit,
+        "fn": fit_handlers.after_fit,
         "inputs": [files, model, category, own_token],
         "outputs": [*settings, asked, screen, tokens, results],
         **PLUMBING,
     }
     fit_run.success(**after)
-    fit.click(handlers.fit_begun, asked, screen, **PLUMBING)
+    fit.click(fit_handlers.fit_begun, asked, screen, **PLUMBING)
     kept = {**LONG_WORK, "api_visibility": "private"}
-    opened_model = open_model.upload(handlers.open_model, open_model, [fitted, own_token], **kept)
+    opened_model = open_model.upload(fit_handlers.open_model, open_model, [fitted, own_token], **kept)
     opened_model.success(**after)
-    save_model.click(handlers.save_model, own_token, saved_model, **kept)
+    save_model.click(fit_handlers.save_model, own_token, saved_model, **kept)
     own_token.change(lambda: gr.update(value=None, visible=False), None, saved_model, **PLUMBING)
     stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING)
 

@@ -38,6 +38,8 @@ function full(head, arrays) {
   slider.disabled = $(".play").disabled = false;
   say(head.word, `score ${head.score_text}`, head.note, head.aside, head.name);
   $(".dot").style.background = head.anomalous === null ? "var(--line)" : LOOK.colours[head.anomalous ? "anomalous" : "normal"];
+  dispatchEvent(new CustomEvent("fm-link", { detail: head.link }));
+  $(".link").hidden = !Object.keys(head.link).length;
   root.dataset.score = head.score;
   root.dataset.state = "ready";
   repaint();
@@ -126,9 +128,9 @@ function paintPicture() {
   if (photo.naturalWidth) context.drawImage(photo, 0, 0, width, height);
   context.drawImage(overlay, 0, 0, width, height);
   const [sx, sy] = [width / photo.naturalWidth, height / photo.naturalHeight];
-  if (shown.arrays.outline) trace(context, shown.arrays.outline, sx, sy, ratio);
+  if (shown.arrays.outline && !root.classList.contains("guessing")) trace(context, shown.arrays.outline, sx, sy, ratio);
   if (shown.arrays.marked && $(".marked").checked) trace(context, shown.arrays.marked, sx, sy, ratio, LOOK.colours.geometric_velocity);
-  if (place && shown.head.kind === "full") mark(context, width, height, ratio);
+  if (place && shown.head.kind === "full" && !root.classList.contains("guessing")) mark(context, width, height, ratio);
 }
 
 function trace(context, lines, sx, sy, ratio, colour = "#fff") {
@@ -200,6 +202,11 @@ const short = (value) => String(Number(value.toPrecision(3)));
 const pause = player(slider, $(".play"), repaint, 2400);
 $(".opacity").addEventListener("input", repaint);
 $(".marked").addEventListener("change", repaint);
+$(".link").addEventListener("click", async (event) => {
+  const button = event.currentTarget;
+  try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { prompt("The link to this result:", location.href); }
+  setTimeout(() => (button.textContent = "Copy link"), 2000);
+});
 
 for (const canvas of element.querySelectorAll("figure:not(.chart, .sight figure) canvas")) {
   canvas.addEventListener("click", (event) => {

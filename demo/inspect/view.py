@@ -147,6 +147,12 @@ def draws_text(paths: int) -> str:
     return f"K = {paths}" if paths else "all noise, exact"
 
 
+def cells_of(length: int, cells: int) -> np.ndarray:
+    """Cell of the stored normal range that each row, or column, of a map falls into, ``(length,)`` int16."""
+    sizes = [len(part) for part in np.array_split(np.arange(length), cells)]
+    return np.repeat(np.arange(cells), sizes).astype(np.int16)
+
+
 def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: PathSettings, heat: HeatSettings) -> str:
     """Add the normal range and its cell of each row and column of the maps, or say why there is none."""
     normal_range = model.normal_ranges.get(category)
@@ -159,7 +165,6 @@ def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: Pat
         return f"The normal range was measured with {how}; reset to compare."
     sides = zip(("rows", "columns"), arrays["per_time"].shape[1:], normal_range.lower.shape[1:], strict=True)
     for name, length, cells in sides:
-        sizes = [len(part) for part in np.array_split(np.arange(length), cells)]
-        arrays[name] = np.repeat(np.arange(cells), sizes).astype(np.int16)
+        arrays[name] = cells_of(length, cells)
     arrays["lower"], arrays["upper"] = normal_range.lower.astype(np.float32), normal_range.upper.astype(np.float32)
     return ""

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -165,10 +166,80 @@ def test_heat_map_comes_when_asked_for(client, embedded, files):
     assert score(client, files / "gray.png")["heatmap"] is None
 
 
+def test_a_batch_is_scored_with_labels_and_a_bad_file_is_skipped(client, embedded, files, tmp_path):
+    good = write_blobs(tmp_path, range(100, 102))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in good:
+            archive.write(path, f"good/{path.name}")
+        archive.write(files / "a.png", "hole/a.png")
+        archive.write(files / "cut.png", "hole/cut.png")
+    given = [handle_file(tmp_path / "a.zip"), handle_file(files / "gray.png"), handle_file(files / "text.png")]
+    answer = client.predict(given, "gaussian", api_name="/score_batch")
+    model = load_model(embedded / "gaussian")
+    expected = {
+        name: model.score(path).score
+        for name, path in (("hole/a.png", files / "a.png"), ("gray.png", files / "gray.png"))
+    }
+    scores = {one["name"]: one["score"] for one in answer["pictures"]}
+    assert len(scores) == 4 and expected.items() <= scores.items()
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert answer["image_auroc"] == 1.0 and answer["threshold"] == model.threshold().value
+    assert len(answer["skipped"]) == 2 and "cut.png" in answer["skipped"][0] and "text.png" in answer["skipped"][1]
+    refusal(lambda: client.predict([], api_name="/score_batch"), "No file")
+
+
+def test_a_score_is_explained_by_place_and_time(client, embedded, files):
+    model = load_model(embedded / "gaussian")
+    answer = client.predict(handle_file(files / "a.png"), model="gaussian", api_name="/explain")
+    result = score_picture(model, files / "a.png")
+    assert (answer["score"], answer["anomalous"], answer["threshold"]) == (result.score, True, result.threshold)
+    regions = result.regions
+    assert answer["regions"][0]["box"] == list(regions[0].box) and answer["regions"][0]["peak"] == regions[0].peak
+    assert answer["marked_area"] == 100 * result.mask.mean()
+    row, column = answer["peak"]
+    heatmap = np.array(answer["heatmap"], np.float32)
+    assert heatmap[row, column] == heatmap.max() and image_score(heatmap) == result.score
+    mismatch = Mismatch.collect(score_steps(model, read_picture(files / "a.png"))).per_time(model.info.heat)
+    np.testing.assert_allclose(answer["mismatch"], mismatch[:, row, column])
+    assert answer["upper"] == model.normal_ranges["blob"].upper[:, row, column].tolist() and len(answer["times"]) == 3
+
+
+def test_plain_http_does_without_a_client(url, files):
+    """As curl does: upload, call, read the stream of events."""
+    boundary = "b0undary"
+    data = (files / "a.png").read_bytes()
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
+    body += data + f"\r\n--{boundary}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    (path,) = json.load(urllib.request.urlopen(urllib.request.Request(f"{url}/gradio_api/upload", body, kind)))
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    for endpoint, given in (
+        ("score", [file, None, "gaussian", *[None] * 7, False]),
+        ("explain", [file, None, "gaussian", None]),
+        ("score_batch", [[file], "gaussian", None]),
+    ):
+        call, kind = f"{url}/gradio_api/call/{endpoint}", {"Content-Type": "application/json"}
+        request = urllib.request.Request(call, json.dumps({"data": given}).encode(), kind)
+        event = json.load(urllib.request.urlopen(request))["event_id"]
+        stream = urllib.request.urlopen(f"{call}/{event}", timeout=30).read().decode()
+        (answer,) = json.loads(stream.split("event: complete\ndata: ")[1].splitlines()[0])
+        assert answer["threshold"] > 0 and answer["category"] == "blob"
+
+
+def test_health_says_that_it_is_well(url):
+    with urllib.request.urlopen(f"{url}/health") as answer:
+        told = json.load(answer)
+    assert (
+        told["status"] == "ok" and told["waiting"] >= 0 and set(told["bytes_kept"]) == {"results", "models", "batches"}
+    )
+
+
 def test_endpoints_are_named_typed_and_documented(client):
     api = client.view_api(return_format="dict")["named_endpoints"]
     for name, types in {
         "/score": {"picture": "None | filepath", "example": "None | int", "paths": "None | int", "heatmap": "bool"},
+        "/explain": {"picture": "None | filepath", "example": "None | int", "category": "None | str"},
+        "/score_batch": {"pictures": "list[filepath]", "model": "str"},
         "/fit": {"pictures": "list[filepath]"},
         "/decompose": {"pictures": "None | list[filepath]", "samples": "int", "noise": "float"},
     }.items():
@@ -195,6 +266,8 @@ FOREIGN = "/etc/passwd"
     [
         ("score", [{"path": FOREIGN}, None, "gaussian", "blob", *[None] * 6, False]),
         ("fit", [[{"path": FOREIGN}] * 5]),
+        ("explain", [{"path": FOREIGN}, None, "gaussian", "blob"]),
+        ("score_batch", [[{"path": FOREIGN}], "gaussian", "blob"]),
         ("fit_own", [[{"path": FOREIGN}] * 5]),
         ("decompose", ["blob", [{"path": FOREIGN}], 0, "gaussian", "noisy", 0.1, "picture", 4, 3, 0]),
     ],
@@ -277,7 +350,8 @@ def test_own_images_are_fitted_through_the_interface(client, files, tmp_path):
 
 
 def test_only_the_chosen_endpoints_are_documented(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score", "/fit", "/decompose"]
+    named = ["/score", "/explain", "/fit", "/score_batch", "/decompose"]
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == named
 
 
 def test_app_starts_without_embedded_models(tmp_path):

@@ -18,6 +18,7 @@ from browsing import (
     REPAINT_MS,
     assert_accessible,
     no_errors,
+    press_tab,
     running_app,
     script,
     scrub,
@@ -177,24 +178,26 @@ def fit_own(page, folder):
     until(lambda: text(page, "#fitted").startswith("Fitted to 6 pictures"), "the fit", 120)
 
 
-def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
-    upload_and_wait(page, picture)
-    before = text(page, ".figures")
+def test_own_pictures_are_fitted_and_no_result_of_another_model_stays(page, picture, tmp_path):
     choose_own(page)
-    fit_own(page, tmp_path)
-    until(lambda: state(page) == "ready" and text(page, ".figures") != before, "the new score")
-    assert "threshold" not in text(page, ".figures")  # six pictures are too few for one
-
-
-def test_a_fit_leaves_no_result_of_another_model_on_the_screen(page, tmp_path):
-    """The example that the app opens with was judged by the gear_folder model, whose settings are no longer shown."""
-    wait(page, "ready")
-    choose_own(page)
+    # The example that the app opens with was judged by the embedded model, whose settings are no longer shown.
     until(lambda: state(page) == "empty", "the empty screen")
     assert text(page, ".note") == "First fit good pictures."
     fit_own(page, tmp_path)
     until(lambda: "now upload pictures" in text(page, ".note"), "what to do next")
     assert text(page, ".word") == "Nothing scored yet" and not text(page, ".figures")
+    upload_and_wait(page, picture)
+    assert "own gear" in text(page, ".named") and "threshold" not in text(page, ".figures")  # six are too few for one
+    page.find_element("css selector", "#save-model").click()
+    until(lambda: page.find_elements("css selector", "#saved-model a"), "the model's file")
+    address = page.find_element("css selector", "#saved-model a").get_attribute("href")
+    (tmp_path / "model.zip").write_bytes(urllib.request.urlopen(address).read())
+    before = text(page, ".figures")
+    script(page, "document.querySelector('.fm').dataset.state = 'asked'")
+    page.find_element("css selector", "input[data-testid$='upload-button']").send_keys(str(tmp_path / "model.zip"))
+    until(lambda: "Opened model.zip" in text(page, "#fitted"), "the opened model")
+    wait(page, "ready")
+    assert text(page, ".figures") == before  # the same picture under the same model
 
 
 def test_a_picture_of_something_else_is_the_headline(page, tmp_path):
@@ -319,3 +322,37 @@ def test_a_pixel_model_shows_what_the_field_sees_and_what_is_marked(seen, pictur
     seen.find_element("css selector", ".marked").click()
     if "nothing" not in text(seen, ".marking"):
         assert script(seen, "return document.querySelector('.picture canvas').toDataURL()") != before
+
+
+def test_an_address_restores_tab_example_and_settings_and_back_goes_back(window, gear_url):
+    window.get(f"{gear_url}/?tab=inspect&model=gaussian&category=gear&example=3&exponent=1")
+    wait(window, "ready")
+    assert "No verdict" in text(window, ".verdict") and "example=3" in window.current_url
+    until(lambda: "exponent=1" in window.current_url, "the settings in the address")
+    window.find_elements("css selector", "#examples button.thumbnail-item")[1].click()
+    until(lambda: "example=1" in window.current_url, "the example in the address")
+    press_tab(window, "Playground")
+    assert "tab=playground" in window.current_url and "example" not in window.current_url
+    window.back()
+    chosen = "return document.querySelector('button[role=tab][aria-selected=true]').textContent.trim()"
+    until(lambda: script(window, chosen) == "Inspect", "the tab before")
+    assert "example=1" in window.current_url
+    window.get(f"{gear_url}/?tab=compare")
+    until(lambda: script(window, "return document.querySelector('.cp')?.dataset.state") == "ready", "the asked tab", 40)
+    assert script(window, chosen) == "Compare"
+    no_errors(window)
+
+
+def test_the_tour_asks_first_and_ends_at_ones_own_pictures(page):
+    press = "document.querySelector(`#tour-panel [data-by='${arguments[0]}']`).click()"
+    page.find_element("css selector", "#tour").click()
+    until(lambda: page.find_elements("css selector", "#tour-panel"), "the tour")
+    assert "Predict" in text(page, "#tour-panel") and not page.find_element("css selector", ".verdict").is_displayed()
+    script(page, press, 1)
+    assert page.find_element("css selector", ".verdict").is_displayed()
+    assert script(page, "return document.querySelector('.time').value") == "0"
+    for _ in range(3):
+        script(page, press, 1)
+    assert "5 of 5" in text(page, "#tour-panel") and page.find_elements("css selector", "#files.tour-here")
+    script(page, press, 1)
+    assert page.find_elements("css selector", "#tour-panel, .tour-here, .guessing") == []

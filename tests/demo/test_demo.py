@@ -14,7 +14,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import PATHS, ROOT, SIZE, assert_one_sentence, draw_blob
+from conftest import PATHS, PIXELS, ROOT, SIZE, assert_one_sentence, draw_blob
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -28,6 +28,7 @@ from fmcore.data.picture import Picture
 from fmcore.detector.calibration import NormalRange
 from fmcore.detector.fit import fit
 from fmcore.detector.score import judge, score_steps
+from fmcore.detector.settings import FitSettings
 from fmcore.errors import FlowMismatchingError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, has_exact_mean
 
@@ -342,7 +343,8 @@ def test_a_detector_is_fitted_once_for_all_who_wait_and_says_how_far_it_is(good,
     assert has_exact_mean(model.field("blob")) and len(calls) == 1
 
 
-def test_a_detector_that_failed_is_tried_again(good, tmp_path):
+def test_a_detector_that_failed_is_tried_again(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SETTINGS", FitSettings.parse(**PIXELS))
     away = good.rename(tmp_path / "away")
     good.mkdir()
     with pytest.raises(FlowMismatchingError):

@@ -26,6 +26,12 @@ def fit_begun(asked):
     return gr.skip() if asked else plain_message("empty", note="Fitting: how far it is stands beside the button.")
 
 
+def fit_ended(asked, own_token):
+    """The screen after a fit that failed or was cancelled, of one who has nothing else to look at."""
+    note = handlers.UPLOAD if own_token else handlers.FIT_FIRST
+    return gr.skip() if asked else plain_message("empty", note=note)
+
+
 @plain_errors
 def open_model(file):
     """A sentence on the uploaded model, and its token."""

@@ -163,8 +163,11 @@ def parsed(model: Model, values: Sequence) -> tuple[PathSettings, HeatSettings]:
 
 # ---- work ----
 @plain_errors
-def run(request: gr.Request, number, files, example, name, category, own_token, *settings):
-    """Screen, tokens, results and skipped files, while pictures are scored; a failure leaves an empty screen."""
+def run(request: gr.Request, number, before, files, example, name, category, own_token, *settings):
+    """Screen, tokens, results and skipped files, while pictures are scored; a failure leaves an empty screen.
+
+    ``before``: tokens of what the visitor saw last, which nobody can see any more once there is something new.
+    """
     try:
         for message in scoring.preparing(name, category):
             if LATEST.get(request.session_hash) not in (None, number):
@@ -180,6 +183,7 @@ def run(request: gr.Request, number, files, example, name, category, own_token, 
             if LATEST.get(request.session_hash) not in (None, number):
                 return
             yield message or gr.skip(), tokens, gr.skip(), scoring.skipped_text(skipped)
+        forget([token for token in before if token not in tokens])
     except FlowMismatchingError as error:
         yield *empty(str(error)), ""
         raise

@@ -77,7 +77,7 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     aggregator, alpha = heat[:2]
     shown = [screen, results]
     run = {
-        "inputs": [started, files, example, model, category, own_token, *settings],
+        "inputs": [started, tokens, files, example, model, category, own_token, *settings],
         "outputs": [screen, tokens, results, skipped],
         **MODEL_WORK,
         "show_progress": "minimal",  # also says how many are waiting before
@@ -132,7 +132,9 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     opened_model.success(**after)
     save_model.click(fit_handlers.save_model, own_token, saved_model, **kept)
     own_token.change(lambda: gr.update(value=None, visible=False), None, saved_model, **PLUMBING)
-    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING)
+    ended = {"fn": fit_handlers.fit_ended, "inputs": [asked, own_token], "outputs": screen, **PLUMBING}
+    fit_run.failure(**ended)
+    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING).then(**ended)
 
 
 def setting_controls(name: str) -> list:

@@ -24,7 +24,10 @@ async function receive() {
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();
   else if (head.kind === "stopped" && root.dataset.state === "preparing") emptied("Stopped before there was a map.");
   else if (head.kind === "preparing") preparing(head.note);
-  else if (head.kind === "empty" && head.note) emptied(head.note);
+  else if (head.kind === "empty" && head.note) {
+    emptied(head.note);
+    address({});
+  }
 }
 
 function full(head, arrays) {
@@ -38,11 +41,16 @@ function full(head, arrays) {
   slider.disabled = $(".play").disabled = false;
   say(head.word, `score ${head.score_text}`, head.note, head.aside, head.name);
   $(".dot").style.background = head.anomalous === null ? "var(--line)" : LOOK.colours[head.anomalous ? "anomalous" : "normal"];
-  dispatchEvent(new CustomEvent("fm-link", { detail: head.link }));
-  $(".link").hidden = !Object.keys(head.link).length;
+  address(head.link);
   root.dataset.score = head.score;
   root.dataset.state = "ready";
   repaint();
+}
+
+// What the page's address says of this result; nothing for a visitor's own pictures.
+function address(link) {
+  dispatchEvent(new CustomEvent("fm-link", { detail: link }));
+  $(".link").hidden = !Object.keys(link).length;
 }
 
 function partial(head, arrays) {

@@ -33,6 +33,13 @@ FLAGS = (
 @contextmanager
 def running_app(embedded: Path, temporary: Path) -> Iterator[str]:
     """Address of an app of its own, started as a user would, with other embedded models."""
+    with app_process(embedded, temporary) as (url, _):
+        yield url
+
+
+@contextmanager
+def app_process(embedded: Path, temporary: Path) -> Iterator[tuple[str, int]]:
+    """As `running_app`, with the number of its process; ``temporary`` gets what it says, app.log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -56,7 +63,7 @@ def running_app(embedded: Path, temporary: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import urllib.request
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsing import running_app
-from conftest import SIZE, assert_one_sentence, draw_blob, last_model, write_blobs
+from conftest import ROOT, SIZE, assert_one_sentence, draw_blob, last_model, write_blobs
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -45,8 +46,14 @@ def embedded(tmp_path_factory, gaussian_model, category_folder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(embedded, tmp_path_factory):
-    with running_app(embedded, tmp_path_factory.mktemp("app")) as address:
+def app_folder(tmp_path_factory) -> Path:
+    """Where the app has its uploads, and app.log."""
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="module")
+def url(embedded, app_folder):
+    with running_app(embedded, app_folder) as address:
         yield address
 
 
@@ -232,6 +239,25 @@ def test_health_says_that_it_is_well(url):
     assert (
         told["status"] == "ok" and told["waiting"] >= 0 and set(told["bytes_kept"]) == {"results", "models", "batches"}
     )
+
+
+def test_the_lines_of_the_apps_readme_run(url, files, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "demo" / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "parts" / "new").mkdir(parents=True)
+    shutil.copy(files / "a.png", tmp_path / "parts" / "new" / "017.png")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("http://127.0.0.1:7860", url).replace('"gear"', '"blob"'), {})
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_nothing_of_a_visitor_is_logged(client, app_folder, files, tmp_path):
+    for name in ("a.png", "cut.png"):
+        shutil.copy(files / name, tmp_path / f"secret part {name}")
+    assert score(client, tmp_path / "secret part a.png")["score"] > 0
+    refusal(lambda: score(client, tmp_path / "secret part cut.png"), "secret part cut.png")
+    refusal(lambda: client.predict([handle_file(tmp_path / "secret part a.png")], api_name="/fit"), "too few")
+    log = (app_folder / "app.log").read_text()
+    assert "secret" not in log and "POST" not in log
 
 
 def test_endpoints_are_named_typed_and_documented(client):

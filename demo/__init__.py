@@ -53,7 +53,7 @@ def build() -> gr.Blocks:
         app.load(_asked_tab, None, tabs, **PLUMBING)
         for build_api in APIS:
             build_api()
-    return app.queue(max_size=32, default_concurrency_limit=4)
+    return app.queue(max_size=64, default_concurrency_limit=4)
 
 
 def _asked_tab(request: gr.Request):

@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
-from conftest import SIZE, draw_blob, write_blobs
+from conftest import SIZE, assert_one_sentence, draw_blob, write_blobs
 from PIL import Image
 
 from demo.batch import batch as work
-from demo.batch import incoming
+from demo.batch import incoming, tab
 from demo.batch.download import write_zip
 from demo.batch.incoming import Given
 from demo.batch.view import batch_message
 from demo.common import messages
 from fmcore.data.picture import read_picture
 from fmcore.detector.regions import find_regions, mark
+from fmcore.detector.saving import save_model
 from fmcore.detector.score import score as score_picture
 from fmcore.errors import DataError, SettingsError
 from fmcore.evaluation.metrics import auroc
@@ -131,3 +134,67 @@ def test_large_pictures_are_written_smaller(gaussian_model, tmp_path):
         assert np.load(io.BytesIO(archive.read(name))).shape == (1024, 1024)
     head = json.loads(batch_message(batch))
     assert head["rows"][0]["size"] == [1500, 1500] and head["auroc"] is None
+
+
+def choices(archive) -> tuple:
+    return [{"path": str(archive)}], "gaussian", "blob", None
+
+
+@pytest.fixture
+def blobs(gaussian_model, category_folder, tmp_path, monkeypatch):
+    save_model(tmp_path / "gaussian", gaussian_model)
+    shutil.copytree(category_folder, tmp_path / "examples" / "blob")
+    monkeypatch.setenv("FLOW_MISMATCHING_EMBEDDED", str(tmp_path))
+
+
+def test_a_stopped_batch_shows_what_was_finished(blobs, archive, monkeypatch):
+    monkeypatch.setattr(work, "PAUSE", 0.0)
+    running = tab._run(*choices(archive))
+    for _, token in running:
+        if token is not None and work.BATCHES.get(token).rows:
+            break
+    running.close()
+    head, arrays = messages.unpack(tab._show_stopped(token))
+    assert head["kind"] == "batch" and head["stopped"] and 1 <= len(head["rows"]) == len(arrays["maps"]) < 8
+    assert "before the first" in json.loads(tab._show_stopped("gone"))["note"]
+
+
+def test_examples_are_scored_where_there_are_no_pictures_and_own_models_wait_for_some(blobs):
+    *_, (message, token) = tab._run(None, "gaussian", "blob", None)
+    head, _ = messages.unpack(message)
+    assert len(head["rows"]) == 8 and head["auroc"] is not None and work.BATCHES.get(token).size < work.SIZE
+    ((message, token),) = tab._run(None, "own", None, "token")
+    assert json.loads(message)["kind"] == "empty" and token is None
+    (first, _), *_ = tab._run_changed(None, "own", None, None)
+    assert "First fit" in json.loads(first)["note"]
+
+
+def test_a_bad_request_ends_in_one_sentence_on_an_empty_screen(blobs, archive, tmp_path):
+    (tmp_path / "no.zip").write_text("no")
+    for request, part in (
+        (choices(tmp_path / "no.zip"), "not a zip file"),
+        ((None, "resnet", "blob", None), "no model"),
+        (([{"path": "a.png"}] * 501, "gaussian", "blob", None), "at most 500"),
+    ):
+        running, seen = tab._run(*request), []
+        with pytest.raises(gr.Error) as caught:
+            for message, _ in running:
+                seen.append(json.loads(message))
+        assert_one_sentence(caught.value.message, part)
+        assert seen[-1]["kind"] == "empty" and part in seen[-1]["note"]
+
+
+def test_menus_left_as_they_were_change_nothing(blobs):
+    assert "value" not in tab._menu_changed(["gaussian", "blob"], "gaussian", "blob")[0]
+    assert tab._menu_changed(["unet", "blob"], "gaussian", "blob")[1] == ["gaussian", "blob"]
+
+
+def test_a_download_is_judged_at_the_threshold_of_the_page(batch):
+    token = work.BATCHES.put(batch, batch.size)
+    for threshold, part in (("3", "must be a number"), ([1], "must be a number")):
+        with pytest.raises(gr.Error, match=part):
+            list(tab._download(token, gr.EventData(None, {"threshold": threshold})))
+    with pytest.raises(gr.Error, match="made room"):
+        list(tab._download("gone", gr.EventData(None, {"threshold": 1.0})))
+    running = tab._download(token, gr.EventData(None, {"threshold": 1.0}))
+    assert Path(next(running)["value"]).name == "flow-mismatching-batch.zip"

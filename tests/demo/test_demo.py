@@ -385,3 +385,10 @@ def test_no_embedded_file_is_too_large_for_a_space():
     """The Hub takes files above 10 MB by LFS only."""
     large = [p for p in (ROOT / "demo").rglob("*") if p.is_file() and p.stat().st_size > 10_000_000]
     assert large == []
+
+
+def test_the_container_file_copies_what_is_there():
+    lines = (ROOT / "demo" / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]]
+    assert {"requirements.txt", "app.py", "fmcore", "demo"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)

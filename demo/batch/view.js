@@ -77,9 +77,14 @@ function enlarge1(one) {
 }
 
 // ---- the threshold ----
+// Scores far apart: the slider moves along their logarithm.
+const isWide = () => ends[0] > 0 && ends[1] / ends[0] > 8;
+const along = (value) => (isWide() ? Math.log(value) : value);
+
 function move(value) {
   threshold = value;
-  slider.value = 1000 * ((value - ends[0]) / (ends[1] - ends[0]));
+  const [low, high] = ends.map(along);
+  slider.value = 1000 * ((along(value) - low) / (high - low));
   relabel();
 }
 
@@ -145,7 +150,8 @@ async function draw() {
 }
 
 slider.addEventListener("input", () => {
-  threshold = ends[0] + (slider.value / 1000) * (ends[1] - ends[0]);
+  const [low, high] = ends.map(along), at = low + (slider.value / 1000) * (high - low);
+  threshold = isWide() ? Math.exp(at) : at;
   relabel();
 });
 $(".own").addEventListener("click", () => move(shown.head.threshold));

@@ -247,7 +247,8 @@ def test_the_lines_of_the_apps_readme_run(url, files, tmp_path, monkeypatch, cap
     shutil.copy(files / "a.png", tmp_path / "parts" / "new" / "017.png")
     monkeypatch.chdir(tmp_path)
     exec(code.replace("http://127.0.0.1:7860", url).replace('"gear"', '"blob"'), {})
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 4 and said[-1].endswith(" []")  # the client's greeting, and a line per endpoint
 
 
 def test_nothing_of_a_visitor_is_logged(client, app_folder, files, tmp_path):

@@ -18,7 +18,7 @@ from gradio_client import Client, handle_file
 
 from demo.common import messages
 
-VISITORS, SECONDS = int(os.environ.get("LOAD_VISITORS", 10)), float(os.environ.get("LOAD_SECONDS", 20))
+VISITORS, SECONDS = int(os.environ.get("LOAD_VISITORS", 10)), float(os.environ.get("LOAD_SECONDS", 15))
 FIRST_MAP = 3.0  # seconds, for 19 in 20 visitors, on two idle cores
 TOLERANCE = 4  # for a machine that does other work at the same time
 PAUSE = 2.0  # seconds a visitor looks at a result, scrubbing, which asks the server nothing

@@ -11,14 +11,17 @@ import gradio as gr
 from demo.common import checks
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
+from demo.common.own import MODELS
 from demo.inspect import fitting, handlers, model_file
 
 
 @plain_errors
-def fit(files):
-    """A sentence on the progress, and in the end the token of the fitted model."""
+def fit(files, before):
+    """A sentence on the progress, and in the end the token of the fitted model, which takes the place of the one
+    ``before``."""
     for sentence, token in fitting.fit_own(files):
         yield f"<p>{html.escape(sentence)}</p>", token or gr.skip()
+    MODELS.forget(before)
 
 
 def fit_begun(asked):
@@ -33,10 +36,11 @@ def fit_ended(asked, own_token):
 
 
 @plain_errors
-def open_model(file):
-    """A sentence on the uploaded model, and its token."""
+def open_model(file, before):
+    """A sentence on the uploaded model, and its token; it takes the place of the one ``before``."""
     (path,) = checks.uploads(file, most=1, archive=model_file.LIMITS.total)
     model, token = model_file.open_model(path)
+    MODELS.forget(before)
     threshold = model.threshold(model.categories[0])
     said = f"threshold {threshold.value:.4g}" if threshold else model.note(model.categories[0])
     return f"<p>Opened {html.escape(path.name)}: {html.escape(model.categories[0])}, {html.escape(said)}</p>", token

@@ -117,7 +117,12 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     reset.click(handlers.reset, wanted, [*settings, asked], **PLUMBING).success(**view)
 
     fit_run = fit.click(
-        fit_handlers.fit, good, [fitted, own_token], api_visibility="undocumented", api_name="fit_own", **LONG_WORK
+        fit_handlers.fit,
+        [good, own_token],
+        [fitted, own_token],
+        api_visibility="undocumented",
+        api_name="fit_own",
+        **LONG_WORK,
     )
     after = {
         "fn": fit_handlers.after_fit,
@@ -128,7 +133,7 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     fit_run.success(**after)
     fit.click(fit_handlers.fit_begun, asked, screen, **PLUMBING)
     kept = {**LONG_WORK, "api_visibility": "private"}
-    opened_model = open_model.upload(fit_handlers.open_model, open_model, [fitted, own_token], **kept)
+    opened_model = open_model.upload(fit_handlers.open_model, [open_model, own_token], [fitted, own_token], **kept)
     opened_model.success(**after)
     save_model.click(fit_handlers.save_model, own_token, saved_model, **kept)
     own_token.change(lambda: gr.update(value=None, visible=False), None, saved_model, **PLUMBING)

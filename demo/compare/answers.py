@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from demo.common import embedded
-from demo.common.answering import Turn, answering
+from demo.common.answering import MOST_SIDE, Turn, answering, drawn_picture
 from demo.common.messages import pack
 from demo.common.own import find_model
 from demo.inspect import scoring
 from demo.inspect.sight import sight
+from demo.inspect.view import Shown
+from fmcore.data.picture import Picture
 from fmcore.detector.model import Model
 from fmcore.detector.score import score_steps
 from fmcore.errors import SettingsError
@@ -28,31 +30,39 @@ def offered() -> dict:
     return {
         "models": [model | {"categories": [c for c in model["categories"] if examples[c]]} for model in models],
         "examples": examples,
+        "most": MOST_SIDE,
         "aggregators": [[OWN, "the model's own"], *([one.name, one.name] for one in AGGREGATORS.values())],
     }
 
 
 @answering
 def side(request: dict) -> dict:
-    """A scored example: ``model``, ``category``, ``example`` (its number) and ``aggregator``.
+    """A scored picture under a ``model``, ``category`` and ``aggregator``: that of an ``example`` (its number), or a
+    visitor's own ``picture``.
 
     Returns:
         ``message``, packed as those of the Inspect tab.
     """
     model, category = find_model(request.get("model"), request.get("category"), None)
-    item = scoring.example_item(request.get("model"), category, request.get("example"), model.info.paths)
-    scored = scoring.RESULTS.get(item.key) or _score(item, model, category)
-    return {"message": pack(*scored.parts(_heat(model, request.get("aggregator"))))}
+    heat = _heat(model, request.get("aggregator"))
+    if request.get("picture") is not None:
+        picture = drawn_picture(request["picture"])
+        scored = _scored(picture, Shown("My picture", picture.rgb()), model, category)
+    else:
+        item = scoring.example_item(request.get("model"), category, request.get("example"), model.info.paths)
+        scored = scoring.RESULTS.get(item.key)
+        if scored is None:
+            scored = _scored(*item.read(), model, category)
+            scoring.RESULTS.put(scored, scored.size, item.key)
+    return {"message": pack(*scored.parts(heat))}
 
 
-def _score(item: scoring.Item, model: Model, category: str) -> scoring.Scored:
-    picture, shown = item.read()
+def _scored(picture: Picture, shown: Shown, model: Model, category: str) -> scoring.Scored:
     paths = model.info.paths
     with TURN:
         mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
-        found = scoring.Scored(shown, model, category, paths, mismatch, sight(model, category, picture, paths))
-    scoring.RESULTS.put(found, found.size, item.key)
-    return found
+        seen = sight(model, category, picture, paths)
+    return scoring.Scored(shown, model, category, paths, mismatch, seen)
 
 
 def _heat(model: Model, aggregator: object) -> HeatSettings:

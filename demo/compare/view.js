@@ -16,12 +16,38 @@ const modelsOf = (category) => LOOK.models.filter((one) => one.categories.includ
 const exact = (name) => LOOK.models.find((one) => one.name === name)?.exact;
 
 // ---- choices ----
+const MINE = "mine"; // instead of the number of an example
+let mine = null; // the visitor's own picture, as the server takes it
+
+// Asks for a picture, reduces it to what the server takes, and scores it where it was asked for.
+function pick(one) {
+  const input = $(".file");
+  input.onchange = async () => {
+    const [file] = input.files;
+    input.value = "";
+    if (!file) return;
+    try {
+      const image = await createImageBitmap(file);
+      const factor = Math.min(1, LOOK.most / Math.max(image.width, image.height));
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [Math.max(1, Math.round(image.width * factor)), Math.max(1, Math.round(image.height * factor))];
+      const context = canvas.getContext("2d");
+      context.imageSmoothingQuality = "high";
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      mine = canvas.toDataURL("image/png");
+    } catch {
+      return failed(one, `'${file.name}' cannot be read as a picture: give a PNG or JPEG file.`);
+    }
+    for (const each of sides) if (each.of("example").value === MINE) ask(each);
+  };
+  input.click();
+}
 function fill() {
   const category = $(".category").value;
   const examples = (LOOK.examples[category] || []).map((name, index) => [`${index + 1}: ${name}`, index]);
   for (const one of sides) {
     options(one.of("model"), modelsOf(category).map((m) => [m.label, m.name]), one.of("model").value);
-    options(one.of("example"), examples, one.of("example").value);
+    options(one.of("example"), [...examples, ["My picture...", MINE]], one.of("example").value);
     if (!one.of("aggregator").options.length) options(one.of("aggregator"), LOOK.aggregators.map(([name, label]) => [label, name]));
     limit(one);
   }
@@ -45,7 +71,8 @@ function preset(name) {
     one.of("aggregator").value = aggregator;
     limit(one);
   };
-  const first = +left.of("example").value === good ? 0 : +left.of("example").value || 0;
+  const now = left.of("example").value;
+  const first = now === MINE && mine ? MINE : +now === good ? 0 : +now || 0;
   if (name === "models") { set(left, models[0], first, own); set(right, models[1] || models[0], first, own); }
   if (name === "pictures") { set(left, models[0], first, own); set(right, models[0], Math.max(good, 0), own); }
   if (name === "aggregators") { set(left, drawn, first, "min"); set(right, drawn, first, "mean"); }
@@ -59,21 +86,23 @@ function pressed(name) {
 
 // ---- asking ----
 async function ask(one) {
-  const mine = ++one.asked;
+  if (one.of("example").value === MINE && !mine) return failed(one, "Choose “My picture...” once more to give one.");
+  const turn = ++one.asked;
   one.of("word").textContent = "Scoring";
   for (const name of ["figures", "aside", "regions"]) one.of(name).textContent = "";
   one.of("dot").style.background = "var(--color-accent)";
-  const request = { model: one.of("model").value, category: $(".category").value, example: +one.of("example").value, aggregator: one.of("aggregator").value };
+  const which = one.of("example").value === MINE ? { picture: mine } : { example: +one.of("example").value };
+  const request = { model: one.of("model").value, category: $(".category").value, ...which, aggregator: one.of("aggregator").value };
   let answer;
   try {
     answer = await server.side(request);
   } catch {
     answer = { error: "The server did not answer: check the connection, then choose again." };
   }
-  if (mine !== one.asked) return;
+  if (turn !== one.asked) return;
   if (answer.error) return failed(one, answer.error);
   const head = JSON.parse(answer.message), arrays = await unpack(head), image = await decoded(head.image);
-  if (mine !== one.asked) return;
+  if (turn !== one.asked) return;
   one.shown = { head, arrays, image };
   one.of("word").textContent = head.word;
   one.of("figures").textContent = `score ${head.score_text}`;
@@ -140,7 +169,14 @@ function trace(context, lines, colour) {
 player(slider, $(".play"), repaint, 2400);
 for (const name of ["marked", "bare"]) $(`.${name}`).addEventListener("change", repaint);
 for (const one of sides) {
-  for (const name of ["model", "example", "aggregator"]) one.of(name).addEventListener("change", () => { limit(one); pressed(""); ask(one); });
+  for (const name of ["model", "example", "aggregator"]) {
+    one.of(name).addEventListener("change", () => {
+      limit(one);
+      pressed("");
+      if (name === "example" && one.of(name).value === MINE) pick(one);
+      else ask(one);
+    });
+  }
 }
 for (const button of element.querySelectorAll("[data-preset]")) button.addEventListener("click", () => preset(button.dataset.preset));
 const names = Object.keys(LOOK.examples).filter((name) => modelsOf(name).length);

@@ -107,6 +107,14 @@ def test_a_side_is_the_result_of_the_inspect_tab_with_its_regions(gaussian_model
     assert scoring.RESULTS.get(("gaussian", "blob", 1, gaussian_model.info.paths)) is not None
 
 
+def test_a_side_can_be_a_picture_of_ones_own(gaussian_model):
+    pixels = draw_blob(7, defect=True)[0]
+    request = {**CHOICE, "picture": png(pixels), "aggregator": "own"}
+    head, _ = messages.unpack(compare.side(request)["message"])
+    assert head["score"] == score_picture(gaussian_model, pixels).score and head["name"] == "My picture"
+    assert_one_sentence(compare.side({**request, "picture": "/etc/passwd"})["error"], "sent as PNG")
+
+
 def test_another_aggregator_uses_the_same_draws_and_has_no_verdict(gaussian_model):
     head, arrays = messages.unpack(compare.side({**CHOICE, "example": 1, "aggregator": "mean"})["message"])
     kept = scoring.RESULTS.get(("gaussian", "blob", 1, gaussian_model.info.paths))

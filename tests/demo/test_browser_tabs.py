@@ -31,9 +31,10 @@ def data(page, root: str, name: str) -> str | None:
     return script(page, "return document.querySelector(arguments[0])?.dataset[arguments[1]]", root, name)
 
 
-def set_value(page, selector: str, value: object) -> None:
-    code = "const e = document.querySelector(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
-    script(page, code, selector, value)
+def set_value(page, selector: str, value: object, event: str = "input") -> None:
+    code = "const [at, value, event] = arguments, e = document.querySelector(at); e.value = value;"
+    code += "e.dispatchEvent(new Event(event));"
+    script(page, code, selector, value, event)
 
 
 def fits_every_screen(page, tmp_path) -> None:
@@ -142,6 +143,12 @@ def test_two_sides_share_one_time_and_can_be_changed_alone(fresh, tmp_path):
     set_value(page, ".cp .time", 4)
     assert left.get_attribute("data-step") == right.get_attribute("data-step") == "2"
     assert script(page, "return performance.getEntriesByType('resource').length") == asked
+    Image.fromarray(render("gear", 99, defect="stain", split="test").image).save(tmp_path / "own.png")
+    before = figures[0].text
+    script(page, "document.querySelector('.cp .file').click = () => {}")  # the browser's own dialogue
+    set_value(page, ".cp .side .example", "mine", "change")
+    page.find_element("css selector", ".cp .file").send_keys(str(tmp_path / "own.png"))
+    until(lambda: figures[0].text.startswith("score") and figures[0].text != before, "the score of the own picture")
     page.find_element("css selector", "[data-preset=aggregators]").click()
     until(lambda: "No verdict" in right.text and "score" in figures[1].text, "the other aggregator")
     fits_every_screen(page, tmp_path)

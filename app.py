@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import sys
 
@@ -10,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import demo
+from demo.health import add_health
 
 
 def has_screen() -> bool:
@@ -19,8 +22,22 @@ def has_screen() -> bool:
     return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
+M_ARENA_MAX = -8  # of glibc's malloc.h
+
+
+def bound_memory() -> None:
+    """Let threads share two pools of memory: by default glibc gives each its own, and what a fit frees in one stays
+    there, so that an app that fits for hours would grow to twice what it needs."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 2)
+
+
 app = demo.build()
 
 if __name__ == "__main__":
+    bound_memory()
     demo.warm_up()
-    app.launch(inbrowser=has_screen(), **demo.launch_options())
+    server, _, _ = app.launch(inbrowser=has_screen(), prevent_thread_lock=True, **demo.launch_options())
+    add_health(server, app)
+    app.block_thread()

@@ -23,6 +23,11 @@ def interpolate(x0: Tensor, x1: Tensor, t: float | Tensor) -> Tensor:
     return (1 - time) * x0 + time * x1
 
 
+def clean_guess(x: Tensor, v: Tensor, t: float | Tensor) -> Tensor:
+    """Where the straight line from ``x`` at time ``t`` along ``v`` ends: ``x + (1 - t) v``, a guess of the data."""
+    return x + (1 - expand_time(t, x)) * v
+
+
 def draw_noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
     """``count`` standard normal draws ``(count, *shape)`` on the CPU, from their own generator.
 

@@ -25,6 +25,7 @@ from fmcore.detector.settings import FitSettings
 from fmcore.fields.gaussian import GaussianField
 from fmcore.mismatch import PathSettings
 
+pytest_plugins = ["browsing"]  # the fixtures of the browser tests, of which each file has its own pages
 ROOT = Path(__file__).resolve().parents[1]
 DATASETS = ROOT.parent / "shared" / "datasets"
 SIZE = 32

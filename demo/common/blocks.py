@@ -14,6 +14,7 @@ HOUR = 3600  # seconds that a visitor's own results are kept
 QUIET = {"show_progress": "hidden", "preprocess": False}
 MODEL_WORK = {"concurrency_id": "model", "concurrency_limit": 2, **QUIET}
 LONG_WORK = {"concurrency_id": "long", "concurrency_limit": 1, **QUIET}
+BATCH_WORK = {"concurrency_id": "batch", "concurrency_limit": 1, **QUIET}
 PLUMBING = {"concurrency_id": "cheap", "concurrency_limit": 4, "api_visibility": "private", **QUIET}
 
 
@@ -34,11 +35,11 @@ def example_gallery(category: str | None, elem_id: str) -> gr.Gallery:
     )
 
 
-def drop_zone(label: str, elem_id: str) -> gr.File:
-    """Where pictures are dropped or chosen, any number; they arrive undecoded."""
+def drop_zone(label: str, elem_id: str, *, archives: bool = False) -> gr.File:
+    """Where pictures are dropped or chosen, any number, and zip files of them with ``archives``; as they were sent."""
     return gr.File(
         file_count="multiple",
-        file_types=list(SUFFIXES),
+        file_types=[*SUFFIXES, *([".zip"] if archives else [])],
         label=label,
         show_label=False,
         height=DROP,
@@ -50,6 +51,13 @@ def drop_zone(label: str, elem_id: str) -> gr.File:
 def thumbnails(category: str | None) -> list:
     """``(picture, caption)`` of each example."""
     return [(embedded.thumbnail(item.path), embedded.caption(item)) for item in embedded.examples(category)]
+
+
+def tab_of(block) -> gr.Tab:
+    """The tab that a block lies in."""
+    while not isinstance(block, gr.Tab):
+        block = block.parent
+    return block
 
 
 def picked(event: gr.SelectData):

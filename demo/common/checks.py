@@ -20,6 +20,7 @@ from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings
 
 MAX_FILES = 12
 MAX_PIXELS = 25_000_000  # of an uploaded picture
+MAX_BYTES = 30_000_000  # of an uploaded picture's file
 MAX_PATHS = 16
 MAX_TIMES = 48
 MAX_MESSAGE = 400  # characters; a message may quote what was sent
@@ -100,11 +101,14 @@ def sent(files: object, **limits: int) -> list[Path]:
     return uploads(given, **limits)
 
 
-def uploads(files: object, *, least: int = 1, most: int = MAX_FILES) -> list[Path]:
+def uploads(files: object, *, least: int = 1, most: int = MAX_FILES, archive: int = MAX_BYTES) -> list[Path]:
     """Paths of uploaded files, of which there are ``least`` to ``most``; ``files`` is gradio's file data.
 
+    Args:
+        archive: most bytes of a zip file, where these are taken.
+
     Raises:
-        SettingsError: for too few or too many.
+        SettingsError: for too few or too many, or one that is too large.
     """
     given = files if isinstance(files, list) else [files] if files else []
     paths = [Path(file["path"]) for file in given]
@@ -115,4 +119,8 @@ def uploads(files: object, *, least: int = 1, most: int = MAX_FILES) -> list[Pat
         raise SettingsError(f"{len(paths)} files are too few: upload {what}.")
     if len(paths) > most:
         raise SettingsError(f"{len(paths)} files are too many at once: upload at most {most}.")
+    for path in paths:
+        limit = archive if path.suffix.lower() == ".zip" else MAX_BYTES
+        if path.is_file() and path.stat().st_size > limit:
+            raise SettingsError(f"'{path.name}' is larger than {limit // 1_000_000} MB: upload a smaller file.")
     return paths

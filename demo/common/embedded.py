@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
 from demo.common import features
 from fmcore.data.folders import TestItem, find_test_items
@@ -24,6 +25,7 @@ LABELS = {
 }
 OPENING = "gear"  # the category shown first: small defects that are found
 THUMBNAIL = 96  # pixels
+_THUMBNAILS = tempfile.TemporaryDirectory(prefix="thumbnails-")
 
 
 def embedded_folder() -> Path:
@@ -119,10 +121,13 @@ def caption(item: TestItem) -> str:
     return "good" if item.is_good else item.defect.replace("_", " ")
 
 
-@lru_cache(maxsize=64)
-def thumbnail(path: Path) -> np.ndarray:
-    """A small ``(h, w, 3)`` uint8 picture for the gallery."""
-    return read_picture(path).rgb(THUMBNAIL)
+@lru_cache(maxsize=1024)
+def thumbnail(path: Path) -> str:
+    """Path of a small picture for the gallery, written once: an array would be written anew for every visitor, while
+    another one reads it."""
+    small = Path(_THUMBNAILS.name) / f"{len(list(Path(_THUMBNAILS.name).iterdir()))}-{path.stem}.png"
+    Image.fromarray(read_picture(path).rgb(THUMBNAIL)).save(small)
+    return str(small)
 
 
 def _known(name: str) -> None:

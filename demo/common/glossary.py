@@ -13,6 +13,8 @@ WORDS = {
     "heat map": "The mismatch at each place, averaged over times, late ones counting more (by t to the power r).",
     "score": "The largest value of the heat map plus the mean of its brightest 1 %.",
     "threshold": "What few good images exceed; scores above it are called anomalous.",
+    "ROC": "For every threshold: the share of defects found against the share of false alarms.",
+    "AUROC": "How often a defective picture scores above a good one: 1 is perfect, 0.5 is chance.",
     "p": "The distribution of the good images that the model has learned.",
     "q": "The distribution that the tested picture comes from, the test law.",
     "denoising term": "What not even the best field for q could predict; it says nothing about defects.",

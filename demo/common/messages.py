@@ -49,11 +49,19 @@ def zipped(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, compresslevel=1, mtime=0)).decode()
 
 
-def encode(maps: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
-    """Non-negative maps as uint8 codes: 0 to 254 for 0 to ``scale``, which broadcasts; `OVER` for anything larger."""
-    codes = np.rint(np.minimum(maps / scale, 1) * (OVER - 1)).astype(np.uint8)
-    codes[maps > scale] = OVER
+def encode(maps: np.ndarray, high: float | np.ndarray, low: float | np.ndarray = 0.0) -> np.ndarray:
+    """Maps as uint8 codes: 0 to 254 for ``low`` (and below) to ``high``, which broadcast; `OVER` for anything above."""
+    codes = np.rint(np.clip((maps - low) / (high - low), 0, 1) * (OVER - 1)).astype(np.uint8)
+    codes[maps > high] = OVER
     return codes
+
+
+def figure(value: float, other: float | None = None) -> str:
+    """A score in four digits, or in as many as tell it from ``other``."""
+    digits = 4
+    while other is not None and value != other and digits < 9 and f"{value:.{digits}g}" == f"{other:.{digits}g}":
+        digits += 1
+    return f"{value:.{digits}g}"
 
 
 def data_url(image: np.ndarray) -> str:

@@ -33,6 +33,16 @@ class Store:
         with self._lock:
             return self._entries.get(key, (None, 0))[0]
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept."""
+        with self._lock:
+            return int(self._entries.currsize)
+
+    def forget(self, key: Hashable | None) -> None:
+        """`drop` of one key, or of none."""
+        self.drop([key])
+
     def drop(self, keys: list[Hashable]) -> None:
         """Forget these entries, where they are still there."""
         with self._lock:

@@ -31,6 +31,11 @@ def theme() -> gr.themes.Base:
     return looks.set(block_border_width="0px", block_shadow="none", block_background_fill="transparent")
 
 
+def page_js() -> str:
+    """What the page does around the tabs, run once when it is loaded."""
+    return (Path(__file__).parent / "page.js").read_text()
+
+
 def page_css() -> str:
     """Style of the page around the tabs' components."""
     return (Path(__file__).parent / "page.css").read_text()

@@ -7,7 +7,17 @@ import secrets
 import gradio as gr
 
 from demo.common import embedded
-from demo.common.blocks import HOUR, LONG_WORK, MODEL_WORK, PLUMBING, drop_zone, example_gallery, picked, thumbnails
+from demo.common.blocks import (
+    HOUR,
+    LONG_WORK,
+    MODEL_WORK,
+    PLUMBING,
+    drop_zone,
+    example_gallery,
+    picked,
+    tab_of,
+    thumbnails,
+)
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
 from demo.decomposition import decompose
@@ -82,7 +92,7 @@ def build_decomposition_tab(app: gr.Blocks) -> None:
     running = [clicked.success(_run, **run), files.upload(_run, **run), start.click(_run, **run)]
     # Nothing is computed for those who never look at this tab.
     first_look = {**run, "inputs": [token, shown_for, *run["inputs"]], "show_progress": "hidden"}
-    running.append(_tab_of(row).select(_first_look, **first_look))
+    running.append(tab_of(row).select(_first_look, **first_look))
     running.append(waiting.change(_run_long, waiting, outputs, **LONG_WORK | seen))
     for finished in running:
         finished.success(_show, [token, exponent], screen, **PLUMBING)
@@ -101,12 +111,6 @@ def build_decomposition_tab(app: gr.Blocks) -> None:
         setting.input(**mark, trigger_mode="always_last")
     for changed in (files.clear, files.delete):
         changed(**mark)
-
-
-def _tab_of(block) -> gr.Tab:
-    while not isinstance(block, gr.Tab):
-        block = block.parent
-    return block
 
 
 def _forget(token) -> None:

@@ -7,11 +7,13 @@ from typing import Literal, TypedDict
 
 import gradio as gr
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import LONG_WORK, MODEL_WORK
 from demo.common.checks import plain_errors
-from demo.inspect import fitting, scoring
+from demo.inspect import fitting
 from demo.inspect.handlers import parsed
+from demo.inspect.marks import marks
+from demo.inspect.view import cells_of
 from fmcore.data.picture import read_picture
 from fmcore.detector.score import judge, score_steps
 from fmcore.mismatch import AGGREGATORS, Mismatch
@@ -32,6 +34,35 @@ class ScoreAnswer(TypedDict):
     heatmap: list[list[float]] | None
 
 
+class Region(TypedDict):
+    """A connected place that is marked at the threshold; ``box`` is left, top, width, height in pixels of the picture;
+    ``area`` in per cent of it; ``peak`` the map's largest value there."""
+
+    box: list[int]
+    area: float
+    peak: float
+
+
+class ExplainAnswer(TypedDict):
+    """Where and when a picture is unlike good ones. ``times`` and, at the map's brightest place ``peak`` (row, column),
+    its ``mismatch`` at each of them beside the range ``lower`` to ``upper`` of good pictures, where one is stored.
+    ``heatmap`` has the rows of the map on the model's own grid."""
+
+    score: float
+    threshold: float | None
+    anomalous: bool | None
+    note: str
+    category: str
+    regions: list[Region]
+    marked_area: float | None
+    peak: list[int]
+    times: list[float]
+    mismatch: list[float]
+    lower: list[float] | None
+    upper: list[float] | None
+    heatmap: list[list[float]]
+
+
 class FitAnswer(TypedDict):
     """``model`` is what `score` takes as its model, until it makes room for others; ``threshold`` is None for too few
     pictures; ``unlike`` names good pictures unlike the others; ``said`` has all of it in words."""
@@ -46,6 +77,7 @@ def build_api() -> None:
     """Add the endpoints; to be called inside ``gr.Blocks``."""
     work, long_work = ({k: v for k, v in w.items() if k.startswith("concurrency")} for w in (MODEL_WORK, LONG_WORK))
     gr.api(score, api_name="score", **work)
+    gr.api(explain, api_name="explain", **work)
     gr.api(fit, api_name="fit", **long_work)
 
 
@@ -74,17 +106,20 @@ def score(
         times: T, 1 to 48. aggregator, alpha, exponent (0 to 8), smoothing (0 to 16): of the heat map.
         heatmap: whether the answer holds the map.
     """
-    found, category = scoring.find_model(*_named(model, category))
+    found, category = own.named_model(model, category)
     own_paths, own_heat = found.info.paths, found.info.heat
-    own = (own_paths.paths, own_paths.times, own_heat.aggregator, own_heat.alpha, own_heat.exponent, own_heat.smoothing)
+    kept = (
+        own_paths.paths,
+        own_paths.times,
+        own_heat.aggregator,
+        own_heat.alpha,
+        own_heat.exponent,
+        own_heat.smoothing,
+    )
     asked = (paths, times, aggregator, alpha, exponent, smoothing)
-    values = [mine if value is None else value for value, mine in zip(asked, own, strict=True)]
+    values = [mine if value is None else value for value, mine in zip(asked, kept, strict=True)]
     path_settings, heat_settings = parsed(found, values)
-    if picture is None and example is not None:
-        path = embedded.example(category, example).path
-    else:
-        path = checks.sent(picture)[0]
-    read = read_picture(path, max_pixels=checks.MAX_PIXELS)
+    read = read_picture(_path(picture, example, category), max_pixels=checks.MAX_PIXELS)
     mismatch = Mismatch.collect(score_steps(found, read, path_settings, category))
     verdict = judge(found, mismatch, path_settings, heat_settings, category)
     return ScoreAnswer(
@@ -99,19 +134,61 @@ def score(
 
 
 @plain_errors
+def explain(
+    picture: gr.FileData | None = None,
+    example: int | None = None,
+    model: str = embedded.FEATURES,
+    category: str | None = None,
+) -> ExplainAnswer:
+    """Where and when one picture is unlike good ones, with the model's own settings.
+
+    Args:
+        picture: an image file; or None, with the number of an ``example`` of the category, from 0.
+        model: "features", "unet", "gaussian", or what ``/fit`` returned.
+        category: of the model; may be left out where it has one only.
+    """
+    found, category = own.named_model(model, category)
+    read = read_picture(_path(picture, example, category), max_pixels=checks.MAX_PIXELS)
+    mismatch = Mismatch.collect(score_steps(found, read, category=category))
+    verdict = judge(found, mismatch, category=category)
+    _, marked = marks(found, category, verdict, *read.size_in_file)
+    row, column = divmod(int(verdict.heatmap.argmax()), verdict.heatmap.shape[1])
+    lower = upper = None
+    if (band := found.normal_ranges.get(category)) is not None:
+        height, width = verdict.heatmap.shape
+        cell = cells_of(height, band.lower.shape[1])[row], cells_of(width, band.lower.shape[2])[column]
+        lower, upper = (part[:, cell[0], cell[1]].tolist() for part in (band.lower, band.upper))
+    return ExplainAnswer(
+        score=verdict.score,
+        threshold=verdict.threshold,
+        anomalous=verdict.anomalous,
+        note=verdict.note,
+        category=category,
+        regions=[Region(box=list(r["box"]), area=r["area"], peak=r["peak"]) for r in marked["regions"]],
+        marked_area=marked["marked_area"],
+        peak=[row, column],
+        times=mismatch.times.tolist(),
+        mismatch=mismatch.per_time(found.info.heat)[:, row, column].tolist(),
+        lower=lower,
+        upper=upper,
+        heatmap=verdict.heatmap.tolist(),
+    )
+
+
+@plain_errors
 def fit(pictures: list[gr.FileData]) -> FitAnswer:
     """Fit a model to 5 to 500 good pictures of one kind of object, by the default of the command line; seconds.
 
     Args:
-        pictures: image files, good ones only; from 19 on the model has a threshold.
+        pictures: image files or zip files of them, good ones only; from 19 on the model has a threshold.
     """
     *_, (said, token) = fitting.fit_own(pictures, trusted=False)
-    info = scoring.MODELS.get(token).info.categories[scoring.OWN_CATEGORY]
+    info = own.MODELS.get(token).info.categories[own.OWN_CATEGORY]
     threshold = info.threshold and info.threshold.value
     return FitAnswer(model=token, threshold=threshold, unlike=list(info.unlike), said=said)
 
 
-def _named(model: object, category: object) -> tuple[object, object, str | None]:
-    """Name, category and token, as `scoring.find_model` takes them."""
-    fitted = isinstance(model, str) and scoring.MODELS.get(model) is not None
-    return (scoring.OWN, None, model) if fitted else (model, category, None)
+def _path(picture: gr.FileData | None, example: int | None, category: str):
+    if picture is None and example is not None:
+        return embedded.example(category, example).path
+    return checks.sent(picture, most=1)[0]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from demo.common import checks
+from demo.common.archive import MEGABYTE, Limits, is_picture, is_zip, unpack
 from demo.common.features import progress_text
-from demo.inspect import scoring
+from demo.common.own import MODELS, OWN_CATEGORY, size_of
 from fmcore.data.decoder import open_image
 from fmcore.detector.calibration import fewest_held_out
 from fmcore.detector.fit import fit
 from fmcore.detector.model import Model
 from fmcore.detector.settings import FitSettings
-from fmcore.errors import DataError, ImageError
+from fmcore.errors import DataError, ImageError, SettingsError
 
 FEWEST, MOST = 5, 500
 SETTINGS = FitSettings()
+LIMITS = Limits(count=2000, single=checks.MAX_BYTES, total=500 * MEGABYTE)
 FOR_A_THRESHOLD = fewest_held_out(SETTINGS.false_alarm_rate)
 SKIPPED = "Skipped: "  # how a record begins that tells of a file left out
 PAUSE = 0.2  # seconds between two sentences of progress
@@ -31,23 +34,50 @@ def fit_own(files: object, *, trusted: bool = True) -> Iterator[tuple[str, str |
         A sentence on the progress, and in the end the token of the fitted model.
 
     Raises:
-        SettingsError: for a wrong number of files. DataError: if fewer than five can be read.
+        SettingsError: for a wrong number of files. DataError: if fewer than five can be read, or a zip file is damaged.
     """
-    started, shown_at = time.monotonic(), 0.0
-    given = (checks.uploads if trusted else checks.sent)(files, least=FEWEST, most=MOST)
-    paths, skipped = _readable(given)
-    _check_enough(len(given), skipped)
-    for record in fit({scoring.OWN_CATEGORY: paths}, SETTINGS):
+    check = checks.uploads if trusted else checks.sent
+    given = check(files, most=MOST, archive=LIMITS.total)
+    if not any(is_zip(path) for path in given):
+        check(files, least=FEWEST, most=MOST)
+    with tempfile.TemporaryDirectory(prefix="good-", ignore_cleanup_errors=True) as folder:
+        given, refused = _unpacked(given, Path(folder))
+        yield from _fitted(given, refused, time.monotonic())
+
+
+def _fitted(given: list[Path], refused: list[str], started: float) -> Iterator[tuple[str, str | None]]:
+    shown_at = 0.0
+    paths, unreadable = _readable(given)
+    total, skipped = len(given) + len(refused), refused + unreadable
+    _check_enough(total, skipped)
+    for record in fit({OWN_CATEGORY: paths}, SETTINGS):
         told = (line for line in record.note.splitlines() if line.startswith(SKIPPED))
         skipped += [line.removeprefix(SKIPPED) for line in told]
         if record.stage != "reading":
-            _check_enough(len(given), skipped)
+            _check_enough(total, skipped)
         if record.model is not None:
-            text = _summary(record.model, len(given), skipped, time.monotonic() - started)
-            yield text, scoring.MODELS.put(record.model, _bytes(record.model))
+            text = _summary(record.model, total, skipped, time.monotonic() - started)
+            yield text, MODELS.put(record.model, size_of(record.model))
         elif time.monotonic() - shown_at > PAUSE:
             yield f"{progress_text(record)}.", None
             shown_at = time.monotonic()
+
+
+def _unpacked(files: list[Path], folder: Path) -> tuple[list[Path], list[str]]:
+    """Pictures among the files and inside zip files, there those of ``train`` where there is such a folder; and why
+    entries were refused. Raises `SettingsError` for too many, `DataError` as `unpack`."""
+    found, refused = [], []
+    for number, path in enumerate(files):
+        if not is_zip(path):
+            found.append(path)
+            continue
+        entries = list(unpack(path, folder / str(number), is_picture, LIMITS))
+        train = [entry for entry in entries if "train" in entry.name.parts[:-1]]
+        found += [entry.path for entry in train or entries if entry.path is not None]
+        refused += [entry.why for entry in train or entries if entry.path is None]
+    if len(found) > MOST:
+        raise SettingsError(f"{len(found)} files are too many at once: upload at most {MOST}.")
+    return found, refused
 
 
 def _readable(paths: list[Path]) -> tuple[list[Path], list[str]]:
@@ -68,13 +98,8 @@ def _check_enough(given: int, skipped: list[str]) -> None:
         raise DataError(f"Only {left} of {given} files can be read, it takes {FEWEST}. {skipped[0]}")
 
 
-def _bytes(model: Model) -> int:
-    parts = (*model.views.values(), *model.fields.values())
-    return sum(tensor.nbytes for part in parts for tensor in part.state_dict().values())
-
-
 def _summary(model: Model, given: int, skipped: list[str], seconds: float) -> str:
-    category = scoring.OWN_CATEGORY
+    category = OWN_CATEGORY
     threshold, unlike = model.threshold(category), model.info.categories[category].unlike
     text = f"Fitted to {given - len(skipped)} pictures in {seconds:.0f} s. "
     if skipped:

@@ -6,21 +6,21 @@ it starts a run, and what leaves it as it was, a menu opened and closed or the s
 
 from __future__ import annotations
 
-import html
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import thumbnails
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
+from demo.common.own import OWN
 from demo.common.store import Store
-from demo.inspect import fitting, scoring
+from demo.inspect import scoring
 from demo.inspect.download import write_zip
-from demo.inspect.scoring import OWN
+from demo.inspect.link import read_link
 from fmcore.detector.model import Model
 from fmcore.errors import FlowMismatchingError
 from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings, has_exact_mean
@@ -37,14 +37,19 @@ def asked_for(files, example, name, category, own_token, k, t) -> list | None:
     """What ought to be on the screen, as plain values that can be compared; None: nothing."""
     if (not files and example is None) or (name == OWN and own_token is None):
         return None
-    own = own_token if name == OWN else None
-    return [[file["path"] for file in files] if files else example, name, category, own, k, t]
+    token = own_token if name == OWN else None
+    return [[file["path"] for file in files] if files else example, name, category, token, k, t]
 
 
-def first_asked(name, category, k, t):
-    """Example and ``asked`` of a page just opened."""
-    example = 0 if embedded.examples(category if isinstance(category, str) else None) else None
-    return example, asked_for(None, example, name, category, None, k, t)
+def first_asked(request: gr.Request):
+    """Model, category, gallery, settings, ``chosen``, example and ``asked`` of a page just opened, by its address."""
+    wish = read_link(request.query_params)
+    if wish is None:
+        return [gr.skip()] * 11
+    choices = gr.update(choices=embedded.categories(wish.model), value=wish.category)
+    asked = asked_for(None, wish.example, wish.model, wish.category, None, wish.paths.paths, wish.paths.times)
+    shown = [wish.model, choices, thumbnails(wish.category), *_shown_settings(wish.paths, wish.heat)]
+    return [*shown, [wish.model, wish.category], wish.example, asked]
 
 
 def example_picked(event: gr.SelectData, name, category, k, t):
@@ -100,12 +105,6 @@ def reset(files, example, name, category, own_token):
     return *_shown_settings(paths, heat), asked
 
 
-def after_fit(files, name, category, own_token):
-    """Settings, ``asked``, screen, tokens and results: the same pictures are scored under the new field."""
-    *settings, asked = reset(files, None, name, category, own_token)
-    return *settings, asked, *([gr.skip()] * 3 if asked else empty(UPLOAD))
-
-
 def started(request: gr.Request, asked, runs):
     """The number of the next run, where anything is asked for; an earlier one ends when it sees it."""
     if asked is not None:
@@ -144,7 +143,7 @@ def alpha_slider(aggregator, value=None):
 
 
 def _own_settings(name: object, own_token: str | None) -> tuple[PathSettings, HeatSettings]:
-    model = scoring.MODELS.get(own_token) if name == OWN and own_token else None
+    model = own.MODELS.get(own_token) if name == OWN and own_token else None
     if model is not None:
         return model.info.paths, model.info.heat
     return embedded.settings(name) if isinstance(name, str) else (PathSettings(), HeatSettings())
@@ -164,14 +163,17 @@ def parsed(model: Model, values: Sequence) -> tuple[PathSettings, HeatSettings]:
 
 # ---- work ----
 @plain_errors
-def run(request: gr.Request, number, files, example, name, category, own_token, *settings):
-    """Screen, tokens, results and skipped files, while pictures are scored; a failure leaves an empty screen."""
+def run(request: gr.Request, number, before, files, example, name, category, own_token, *settings):
+    """Screen, tokens, results and skipped files, while pictures are scored; a failure leaves an empty screen.
+
+    ``before``: tokens of what the visitor saw last, which nobody can see any more once there is something new.
+    """
     try:
         for message in scoring.preparing(name, category):
             if LATEST.get(request.session_hash) not in (None, number):
                 return
             yield message, [], no_results(), ""
-        model, category = scoring.find_model(name, category, own_token)
+        model, category = own.find_model(name, category, own_token)
         paths, heat = parsed(model, settings)
         if files or example is None:
             items = scoring.uploaded_items(files)
@@ -181,6 +183,7 @@ def run(request: gr.Request, number, files, example, name, category, own_token, 
             if LATEST.get(request.session_hash) not in (None, number):
                 return
             yield message or gr.skip(), tokens, gr.skip(), scoring.skipped_text(skipped)
+        forget([token for token in before if token not in tokens])
     except FlowMismatchingError as error:
         yield *empty(str(error)), ""
         raise
@@ -212,19 +215,7 @@ def no_results():
     return gr.update(choices=[], value=None, visible=False)
 
 
-@plain_errors
-def fit(files):
-    """A sentence on the progress, and in the end the token of the fitted model."""
-    for sentence, token in fitting.fit_own(files):
-        yield f"<p>{html.escape(sentence)}</p>", token or gr.skip()
-
-
 def forget(tokens: list) -> None:
     """Drop a visitor's results when their session ends."""
     # Results of examples have a speaking key and are shared; a visitor's own have random tokens.
     scoring.RESULTS.drop([token for token in tokens if isinstance(token, str)])
-
-
-def forget_model(token: str | None) -> None:
-    """Drop a visitor's fitted model when their session ends."""
-    scoring.MODELS.drop([token])

@@ -1,6 +1,7 @@
-"""Where the colours of each time's maps end: by what maps of good pictures reach at that time.
+"""Where the colours of each time's maps begin and end: by what maps of good pictures reach at that time.
 
-One scale for all times would leave the early ones black, since the weight t^r is small there.
+One scale for all times would leave the early ones black, since the weight t^r is small there; a scale from zero would
+leave maps of features bright all over, since what must be expected of good pictures is far from zero there.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from fmcore.detector.calibration import NormalRange
 
 @dataclass(frozen=True)
 class ColourScales:
-    """Upper ends of the colour scales ``(T,)``: of each time's weighted map, and of the average up to it.
+    """Ends of the colour scales, low and high, ``(T, 2)``: of each time's weighted map, and of the average up to it.
 
-    ``of_good``: whether they are a multiple of what good pictures reach; else they are this picture's own largest
+    ``of_good``: whether they come from what good pictures reach; else they are zero and this picture's own largest
     values.
     """
 
@@ -26,20 +27,25 @@ class ColourScales:
 
 
 def scales_of_good(normal_range: NormalRange, exponent: float, times: np.ndarray) -> ColourScales:
-    """By `NormalRange.scale`, at each of ``times`` ``(T,)``: the last average ends exactly there."""
-    weighted = (normal_range.times**exponent)[:, None, None] * normal_range.upper
-    running = np.cumsum(weighted, axis=0) / np.arange(1, len(weighted) + 1)[:, None, None]
-    now, so_far = (
-        np.interp(times, normal_range.times, 3 * np.quantile(maps, 0.9, axis=(1, 2))) for maps in (weighted, running)
-    )
-    so_far[-1] = normal_range.scale(exponent)
-    return ColourScales(_positive(now), _positive(so_far), True)
+    """From the least that good pictures have (at half of all places) to three times as far as their most (at nine
+    places in ten), at each of ``times`` ``(T,)``."""
+    weights = (normal_range.times**exponent)[:, None, None]
+    count = np.arange(1, len(weights) + 1)[:, None, None]
+    lower, upper = weights * normal_range.lower, weights * normal_range.upper
+    averages = np.cumsum(lower, 0) / count, np.cumsum(upper, 0) / count
+    found = []
+    for low, high in ((lower, upper), averages):
+        least, most = np.quantile(low, 0.5, axis=(1, 2)), np.quantile(high, 0.9, axis=(1, 2))
+        ends = (np.interp(times, normal_range.times, end) for end in (least, least + 3 * (most - least)))
+        found.append(_apart(*ends))
+    return ColourScales(*found, True)
 
 
 def scales_of_picture(weighted: np.ndarray, running: np.ndarray) -> ColourScales:
     """By the largest values of a picture's own maps ``(T, H, W)``, where no range of good pictures is known."""
-    return ColourScales(_positive(weighted.max((1, 2))), _positive(running.max((1, 2))), False)
+    highs = (maps.max((1, 2)) for maps in (weighted, running))
+    return ColourScales(*(_apart(np.zeros(len(high)), high) for high in highs), False)
 
 
-def _positive(ends: np.ndarray) -> np.ndarray:
-    return np.where(ends > 0, ends, 1.0)
+def _apart(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    return np.stack([low, np.where(high > low, high, low + 1.0)], 1)

@@ -14,9 +14,12 @@ import gradio as gr
 import numpy as np
 
 from demo.common import checks, embedded
-from demo.common.messages import outline, plain_message
+from demo.common.messages import figure, outline, pack, plain_message
+from demo.common.own import OWN
 from demo.common.store import Store
 from demo.inspect import view
+from demo.inspect.link import write_link
+from demo.inspect.sight import sight
 from demo.inspect.view import Shown
 from fmcore.data.picture import Picture, read_mask, read_picture
 from fmcore.detector.model import Model
@@ -25,15 +28,12 @@ from fmcore.errors import ImageError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, RunningHeatmap
 from fmcore.path import interior_times
 
-OWN = "own"
-OWN_CATEGORY = "own"
 SCREEN = 512  # longest side of a picture sent to the browser
 PAUSE = 0.15  # seconds between two anytime maps; more often costs time and shows nothing new
 
 # All visitors together. One result takes K T h w floats (3 MB of pixels by default, 50 MB at the app's limits; less of
 # feature maps) and its picture at most 0.8 MB; a fitted model 130 MB.
 RESULTS = Store(1_000_000_000)
-MODELS = Store(2_000_000_000)
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,27 @@ class Scored:
     category: str
     paths: PathSettings
     mismatch: Mismatch
+    sight: dict[str, np.ndarray]
 
-    def message(self, heat: HeatSettings) -> str:
-        """Full message for the viewer."""
-        return view.full_message(**vars(self), heat=heat, verdict=self.judged(heat))
+    @property
+    def size(self) -> int:
+        """Bytes, for the store."""
+        return sum(a.nbytes for a in (self.mismatch.maps, self.picture.pixels, *self.sight.values()))
+
+    def message(self, heat: HeatSettings, link: dict) -> str:
+        """Full message for the viewer; ``link``: of the page's address."""
+        head, arrays = self.parts(heat)
+        return pack({**head, "link": link}, arrays)
+
+    def parts(self, heat: HeatSettings) -> tuple[dict, dict[str, np.ndarray]]:
+        """Header and arrays of that message."""
+        return view.full_parts(**vars(self), heat=heat, verdict=self.judged(heat))
 
     def label(self, heat: HeatSettings) -> str:
         """One line for the list of results."""
         verdict = self.judged(heat)
         word = "no verdict" if verdict.anomalous is None else "anomalous" if verdict.anomalous else "normal"
-        return f"{self.picture.name}: {verdict.score:.6g}, {word}"
+        return f"{self.picture.name}: {figure(verdict.score)}, {word}"
 
     def judged(self, heat: HeatSettings) -> Verdict:
         """Its verdict under these settings."""
@@ -83,22 +94,6 @@ class Item:
         if self.mask is not None:
             marked = outline(read_mask(self.mask, height=pixels.shape[0], width=pixels.shape[1]))
         return picture, Shown(self.name, pixels, marked, self.truth)
-
-
-def find_model(name: object, category: object, own: str | None) -> tuple[Model, str]:
-    """The model a request names, and its category; ``own`` is the visitor's token of a fitted model.
-
-    Raises:
-        SettingsError: if either is unknown, or no own model was fitted.
-    """
-    if name == OWN:
-        model = MODELS.get(own) if own else None
-        if model is None:
-            raise SettingsError("No field was fitted to your images yet: give good images and press 'Fit' first.")
-        return model, OWN_CATEGORY
-    if not isinstance(name, str) or not (category is None or isinstance(category, str)):
-        raise SettingsError("Model and category must be names: choose one of the list.")
-    return embedded.find(name, category)
 
 
 def preparing(name: object, category: object) -> Iterator[str]:
@@ -159,15 +154,15 @@ def score_items(
             steps.append(step)
             heatmap = running.add(step)
             if shown_at is None or time.monotonic() - shown_at > PAUSE:
-                scale = float(scales.running[step.index] if scales else heatmap.max() or 1.0)
+                ends = scales.running[step.index].tolist() if scales else [0.0, float(heatmap.max()) or 1.0]
                 head = {"run": run, "name": title, "t": step.t, "done": len(steps), "total": paths.times}
                 head["of_good"] = scales is not None
                 pixels = shown.pixels if shown_at is None else None
-                yield view.partial_message(head, heatmap, scale, pixels), tokens, skipped
+                yield view.partial_message(head, heatmap, ends, pixels), tokens, skipped
                 shown_at = time.monotonic()
         mismatch = Mismatch.collect(steps)
-        scored = Scored(shown, model, category, paths, mismatch)
-        tokens = [*tokens, RESULTS.put(scored, mismatch.maps.nbytes + shown.pixels.nbytes, item.key)]
+        scored = Scored(shown, model, category, paths, mismatch, sight(model, category, picture, paths))
+        tokens = [*tokens, RESULTS.put(scored, scored.size, item.key)]
         yield None, tokens, skipped
     if not tokens:
         raise ImageError(skipped[0])
@@ -185,7 +180,9 @@ def show(tokens: list, chosen: object, heat: HeatSettings):
         raise SettingsError("These results have made room for others: score the picture again.")
     index = chosen if isinstance(chosen, int) and chosen in present else present[0]
     choices = [(results[i].label(heat), i) for i in present]
-    return results[index].message(heat), gr.update(choices=choices, value=index, visible=len(tokens) > 1)
+    return results[index].message(heat, write_link(tokens[index], heat)), gr.update(
+        choices=choices, value=index, visible=len(tokens) > 1
+    )
 
 
 def skipped_text(skipped: list[str]) -> str:

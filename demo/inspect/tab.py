@@ -6,13 +6,13 @@ import gradio as gr
 
 from demo.common import checks, embedded
 from demo.common.blocks import HOUR, LONG_WORK, MODEL_WORK, PLUMBING, drop_zone, example_gallery
-from demo.inspect import fitting, handlers
-from demo.inspect.scoring import OWN
+from demo.common.own import OWN, OWN_LABEL
+from demo.inspect import fit_handlers, fitting, handlers
 from demo.inspect.view import viewer
 from fmcore.mismatch import AGGREGATORS
 
 
-def build_inspect_tab(app: gr.Blocks) -> None:
+def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     """Lay out the tab and connect its events; to be called inside ``app``."""
     names = embedded.model_names()
     first = names[0] if names else OWN
@@ -20,7 +20,6 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     opened = embedded.first_category(first)
 
     tokens = gr.State([], time_to_live=HOUR, delete_callback=handlers.forget)
-    own_token = gr.State(None, time_to_live=HOUR, delete_callback=handlers.forget_model)
     example = gr.State(None, time_to_live=HOUR)
     chosen = gr.State([first, opened], time_to_live=HOUR)
     asked = gr.State(None, time_to_live=HOUR)
@@ -29,7 +28,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     with gr.Row(elem_classes="inspect"):
         with gr.Column(scale=1, min_width=280, elem_classes="choices"):
             with gr.Row(elem_classes="menus"):
-                labels = [(embedded.LABELS[name], name) for name in names] + [("My own good images", OWN)]
+                labels = [(embedded.LABELS[name], name) for name in names] + [(OWN_LABEL, OWN)]
                 model = gr.Dropdown(labels, value=first, label="Model", elem_id="model", min_width=130)
                 category = gr.Dropdown(
                     categories,
@@ -40,13 +39,20 @@ def build_inspect_tab(app: gr.Blocks) -> None:
                     visible=bool(categories),
                 )
             with gr.Column(visible=first == OWN, elem_classes="own") as own_group:
-                range_hint = f"{fitting.FEWEST} to {fitting.MOST}; from {fitting.FOR_A_THRESHOLD} on with a threshold."
-                gr.HTML(f"<b>Good pictures.</b> {range_hint}", elem_classes="hint")
-                good = drop_zone("Good pictures", "good")
+                least = f"From {fitting.FOR_A_THRESHOLD} on with a threshold."
+                hint = f"<b>Good pictures.</b> {fitting.FEWEST} to {fitting.MOST}, or a zip file. {least}"
+                gr.HTML(hint, elem_classes="hint")
+                good = drop_zone("Good pictures", "good", archives=True)
                 with gr.Row():
                     fit = gr.Button("Fit", variant="primary", elem_id="fit", min_width=80)
                     stop_fit = gr.Button("Cancel fit", elem_id="stop-fit", min_width=80)
                 fitted = gr.HTML(elem_id="fitted", padding=True)
+                with gr.Row():
+                    save_model = gr.Button("Save the model", size="sm", elem_id="save-model", min_width=80)
+                    open_model = gr.UploadButton(
+                        "Open a saved one", file_types=[".zip"], size="sm", elem_id="open-model", min_width=80
+                    )
+                saved_model = gr.File(visible=False, interactive=False, show_label=False, elem_id="saved-model")
             with gr.Column(visible=bool(categories), elem_classes="own") as example_group:
                 gr.HTML("<b>Examples.</b> Click one to score it.", elem_classes="hint")
                 gallery = example_gallery(opened, "examples")
@@ -71,7 +77,7 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     aggregator, alpha = heat[:2]
     shown = [screen, results]
     run = {
-        "inputs": [started, files, example, model, category, own_token, *settings],
+        "inputs": [started, tokens, files, example, model, category, own_token, *settings],
         "outputs": [screen, tokens, results, skipped],
         **MODEL_WORK,
         "show_progress": "minimal",  # also says how many are waiting before
@@ -84,7 +90,8 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     cut = cancel.click(handlers.stopped, None, [screen, asked], cancels=running, **PLUMBING)
     cut.then(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
 
-    app.load(handlers.first_asked, [model, category, k, t], [example, asked], **PLUMBING)
+    opening = [model, category, gallery, *settings, chosen, example, asked]
+    app.load(handlers.first_asked, None, opening, **PLUMBING)
     gallery.select(handlers.example_picked, [model, category, k, t], [example, files, asked], **PLUMBING)
     given = [files, model, category, own_token, k, t]
     for changed in (files.upload, files.delete, files.clear):
@@ -110,15 +117,29 @@ def build_inspect_tab(app: gr.Blocks) -> None:
     reset.click(handlers.reset, wanted, [*settings, asked], **PLUMBING).success(**view)
 
     fit_run = fit.click(
-        handlers.fit, good, [fitted, own_token], api_visibility="undocumented", api_name="fit_own", **LONG_WORK
+        fit_handlers.fit,
+        [good, own_token],
+        [fitted, own_token],
+        api_visibility="undocumented",
+        api_name="fit_own",
+        **LONG_WORK,
     )
-    fit_run.success(
-        handlers.after_fit,
-        [files, model, category, own_token],
-        [*settings, asked, screen, tokens, results],
+    after = {
+        "fn": fit_handlers.after_fit,
+        "inputs": [files, model, category, own_token],
+        "outputs": [*settings, asked, screen, tokens, results],
         **PLUMBING,
-    )
-    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING)
+    }
+    fit_run.success(**after)
+    fit.click(fit_handlers.fit_begun, asked, screen, **PLUMBING)
+    kept = {**LONG_WORK, "api_visibility": "private"}
+    opened_model = open_model.upload(fit_handlers.open_model, [open_model, own_token], [fitted, own_token], **kept)
+    opened_model.success(**after)
+    save_model.click(fit_handlers.save_model, own_token, saved_model, **kept)
+    own_token.change(lambda: gr.update(value=None, visible=False), None, saved_model, **PLUMBING)
+    ended = {"fn": fit_handlers.fit_ended, "inputs": [asked, own_token], "outputs": screen, **PLUMBING}
+    fit_run.failure(**ended)
+    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING).then(**ended)
 
 
 def setting_controls(name: str) -> list:

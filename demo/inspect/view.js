@@ -24,12 +24,15 @@ async function receive() {
   else if (head.kind === "stopped" && root.dataset.state === "scoring") stopped();
   else if (head.kind === "stopped" && root.dataset.state === "preparing") emptied("Stopped before there was a map.");
   else if (head.kind === "preparing") preparing(head.note);
-  else if (head.kind === "empty" && head.note) emptied(head.note);
+  else if (head.kind === "empty" && head.note) {
+    emptied(head.note);
+    address({});
+  }
 }
 
 function full(head, arrays) {
   pause();
-  const same = shown && shown.head.kind === "full" && shown.head.name === head.name && shown.head.times.length === head.times.length;
+  const same = shown && shown.head.kind === "full" && shown.head.name === head.name && shown.arrays.running.shape.join() === arrays.running.shape.join();
   const step = same ? +slider.value : head.times.length - 1;
   shown = { head, arrays };
   if (!same || !place) place = head.peak;
@@ -38,9 +41,16 @@ function full(head, arrays) {
   slider.disabled = $(".play").disabled = false;
   say(head.word, `score ${head.score_text}`, head.note, head.aside, head.name);
   $(".dot").style.background = head.anomalous === null ? "var(--line)" : LOOK.colours[head.anomalous ? "anomalous" : "normal"];
+  address(head.link);
   root.dataset.score = head.score;
   root.dataset.state = "ready";
   repaint();
+}
+
+// What the page's address says of this result; nothing for a visitor's own pictures.
+function address(link) {
+  dispatchEvent(new CustomEvent("fm-link", { detail: link }));
+  $(".link").hidden = !Object.keys(link).length;
 }
 
 function partial(head, arrays) {
@@ -101,6 +111,7 @@ function repaint() {
   if (ready) paint($(".final canvas"), arrays.running, last, opaque, photo);
   paint(overlay, arrays.running, step, blended, photo);
   paintPicture();
+  paintSight(step);
   scaleBar(step);
   if (ready) {
     $(".clock").textContent = `t = ${head.times[step].toFixed(2)}`;
@@ -109,6 +120,8 @@ function repaint() {
     chart(step);
   } else $(".clock").textContent = `t = ${head.t.toFixed(2)}`;
   $(".outlined").hidden = !arrays.outline;
+  $(".marking").hidden = !ready || head.marked_area === null;
+  if (ready && head.marked_area !== null) $(".regions").textContent = `: ${told(head)}.`;
 }
 
 function paintPicture() {
@@ -122,18 +135,20 @@ function paintPicture() {
   context.imageSmoothingQuality = "high";
   if (photo.naturalWidth) context.drawImage(photo, 0, 0, width, height);
   context.drawImage(overlay, 0, 0, width, height);
-  if (shown.arrays.outline) trace(context, shown.arrays.outline, width / photo.naturalWidth, height / photo.naturalHeight, ratio);
-  if (place && shown.head.kind === "full") mark(context, width, height, ratio);
+  const [sx, sy] = [width / photo.naturalWidth, height / photo.naturalHeight];
+  if (shown.arrays.outline && !root.classList.contains("guessing")) trace(context, shown.arrays.outline, sx, sy, ratio);
+  if (shown.arrays.marked && $(".marked").checked) trace(context, shown.arrays.marked, sx, sy, ratio, LOOK.colours.geometric_velocity);
+  if (place && shown.head.kind === "full" && !root.classList.contains("guessing")) mark(context, width, height, ratio);
 }
 
-function trace(context, lines, sx, sy, ratio) {
+function trace(context, lines, sx, sy, ratio, colour = "#fff") {
   context.beginPath();
   for (let i = 0; i < lines.length; i += 4) {
     context.moveTo(lines[i] * sx, lines[i + 1] * sy);
     context.lineTo(lines[i + 2] * sx, lines[i + 3] * sy);
   }
   context.lineCap = "square";
-  for (const [style, size] of [["rgba(0,0,0,0.55)", 3], ["#fff", 1.25]]) {
+  for (const [style, size] of [["rgba(0,0,0,0.55)", 3], [colour, 1.5]]) {
     context.strokeStyle = style;
     context.lineWidth = size * ratio;
     context.stroke();
@@ -162,7 +177,7 @@ function blend() {
 // Each time has its own scale, or the early maps would be black; where it ends is said beside each map.
 function scaleBar(step) {
   const { head } = shown;
-  const ends = (name, value) => ($(`.${name} .ends`).textContent = value === undefined ? "" : `Colours end at ${short(value)}.`);
+  const ends = (name, [low, high]) => ($(`.${name} .ends`).textContent = `Colours: ${short(low)} to ${short(high)}.`);
   ends("running", head.scales.running[step]);
   if (head.kind !== "full") return;
   ends("now", head.scales.weighted[step]);
@@ -170,12 +185,14 @@ function scaleBar(step) {
   $(".now .says").textContent = head.exact ? "the mean over all noise, so nothing is speckled." : "early times are broad, late ones sharp but speckled.";
   $(".running .says").textContent = head.exact ? "of the times up to this one." : "watch the speckle fade and the defect stay.";
   $(".third").hidden = !head.of_good;
-  $(".top").textContent = head.of_good ? "3 ×" : "its largest";
+  $(".bottom").textContent = head.of_good ? "least" : "0";
+  $(".third").textContent = "most of good images";
+  $(".top").textContent = head.of_good ? "3 × as far" : "its largest";
   const part = 100 * head.beyond;
   const share = part ? `; ${part < 0.1 ? "< 0.1" : part.toFixed(1)} % of the final map is brighter still (▸)` : "";
   const what = head.of_good
-    ? "For each map and time, the colours end at three times what good images of this category reach"
-    : "For each map and time, the colours end at its largest value: no range of good images is stored";
+    ? "For each map and time, colours start at the least that good images have and end three times as far as their most"
+    : "For each map and time, colours end at its largest value: no range of good images is stored";
   $(".bar .legend").textContent = `${what}${share}.`;
 }
 
@@ -192,8 +209,14 @@ const short = (value) => String(Number(value.toPrecision(3)));
 // ---- controls ----
 const pause = player(slider, $(".play"), repaint, 2400);
 $(".opacity").addEventListener("input", repaint);
+$(".marked").addEventListener("change", repaint);
+$(".link").addEventListener("click", async (event) => {
+  const button = event.currentTarget;
+  try { await navigator.clipboard.writeText(location.href); button.textContent = "Copied"; } catch { prompt("The link to this result:", location.href); }
+  setTimeout(() => (button.textContent = "Copy link"), 2000);
+});
 
-for (const canvas of element.querySelectorAll("figure:not(.chart) canvas")) {
+for (const canvas of element.querySelectorAll("figure:not(.chart, .sight figure) canvas")) {
   canvas.addEventListener("click", (event) => {
     if (!shown || shown.head.kind !== "full") return;
     const box = canvas.getBoundingClientRect();

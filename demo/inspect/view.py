@@ -13,14 +13,15 @@ import gradio as gr
 import numpy as np
 
 from demo.common.component import component
-from demo.common.messages import OVER, data_url, encode, pack, plain_message
+from demo.common.messages import OVER, data_url, encode, figure, pack, plain_message
+from demo.inspect.marks import marks
 from demo.inspect.scales import ColourScales, scales_of_good, scales_of_picture
 from fmcore.detector.model import Model
 from fmcore.detector.score import Verdict
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
-FOREIGN = 0.5  # share of a map beyond the colour scale from which a picture is taken for another kind of object
+FOREIGN = 0.5  # share of a map beyond `NormalRange.scale` from which a picture is taken for another kind of object
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,18 @@ class Shown:
 def viewer(**options) -> gr.HTML:
     """The component; its value is a message of this module, or of `demo.common.messages.plain_message`."""
     folder, look = Path(__file__).parent, {"over": OVER}
-    return component(folder, scripts=("curve.js",), value=plain_message("empty"), look=look, **options)
+    return component(folder, scripts=("curve.js", "sight.js"), value=plain_message("empty"), look=look, **options)
 
 
-def partial_message(head: dict, heatmap: np.ndarray, scale: float, pixels: np.ndarray | None) -> str:
-    """The heat map so far ``(H, W)``; ``pixels`` come along only in a picture's first message."""
-    head = {**head, "kind": "partial", "scales": {"running": [scale]}}
+def partial_message(head: dict, heatmap: np.ndarray, ends: tuple[float, float], pixels: np.ndarray | None) -> str:
+    """The heat map so far ``(H, W)``, coloured between ``ends``; ``pixels`` only in a picture's first message."""
+    low, high = ends
+    head = {**head, "kind": "partial", "scales": {"running": [[low, high]]}}
     head["image"] = None if pixels is None else data_url(pixels)
-    return pack(head, {"running": encode(heatmap, scale)[None]})
+    return pack(head, {"running": encode(heatmap, high, low)[None]})
 
 
-def full_message(
+def full_parts(
     picture: Shown,
     model: Model,
     category: str,
@@ -57,16 +59,19 @@ def full_message(
     heat: HeatSettings,
     mismatch: Mismatch,
     verdict: Verdict,
-) -> str:
-    """Everything about one scored picture."""
+    sight: dict[str, np.ndarray],
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """Header and arrays of everything about one scored picture, to be packed."""
     weighted, running = mismatch.weighted(heat), mismatch.running(heat)
     scales = known_scales(model, category, heat, mismatch.times) or scales_of_picture(weighted, running)
     arrays = {
-        "weighted": encode(weighted, scales.weighted[:, None, None]),
-        "running": encode(running, scales.running[:, None, None]),
+        "weighted": _coded(weighted, scales.weighted),
+        "running": _coded(running, scales.running),
         # Three digits are enough to plot; what exceeds a half float is cut off, never infinite.
         "per_time": np.minimum(mismatch.per_time(heat), LARGEST_HALF).astype(np.float16),
+        **sight,
     }
+    arrays["marked"], regions = marks(model, category, verdict, *picture.pixels.shape[:2])
     beyond = float((arrays["running"][-1] == OVER).mean())
     if picture.outline is not None:
         arrays["outline"] = picture.outline
@@ -85,9 +90,11 @@ def full_message(
         "peak": [int(i) for i in peak],
         "band_times": model.normal_ranges[category].times.tolist() if not band_note else [],
         "band_note": band_note,
-        **verdict_fields(model, category, verdict, picture.truth, foreign=scales.of_good and beyond > FOREIGN),
+        "draws": paths.paths,
+        **regions,
+        **verdict_fields(model, category, verdict, picture.truth, foreign=_foreign(model, category, heat, verdict)),
     }
-    return pack(head, arrays)
+    return head, arrays
 
 
 def known_scales(model: Model, category: str, heat: HeatSettings, times: np.ndarray) -> ColourScales | None:
@@ -100,13 +107,14 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
     """Score, threshold and verdict, as numbers and in words; ``foreign``: the map is bright nearly everywhere."""
     threshold = model.threshold(category)
     word = {None: "No verdict", True: "Anomalous", False: "Normal"}[verdict.anomalous]
-    aside, note, rule = "", verdict.note, ""
+    aside, note, rule, score = "", verdict.note, "", figure(verdict.score)
     if verdict.threshold is not None and threshold is not None:
         note = (
             f"At most {threshold.false_alarm_rate:.0%} of good images should exceed the threshold, "
             f"which rests on {threshold.held_out} held-out ones."
         )
-        rule = f" {'>' if verdict.anomalous else '≤'} threshold {verdict.threshold:.6g}"
+        score, limit = figure(verdict.score, verdict.threshold), figure(verdict.threshold, verdict.score)
+        rule = f" {'>' if verdict.anomalous else '≤'} threshold {limit}"
     if truth is None and foreign:
         word = f"Not a picture of “{category}”?"
         note = "Most of it is unlike this category. Choose another category, or fit “My own good images”."
@@ -116,7 +124,7 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
         aside = f"missed: a real defect ({truth}) below the threshold"
     return {
         "score": verdict.score,
-        "score_text": format(verdict.score, ".6g") + rule,
+        "score_text": score + rule,
         "anomalous": None if foreign and truth is None else verdict.anomalous,
         "word": word,
         "aside": aside,
@@ -125,9 +133,24 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
     }
 
 
+def _foreign(model: Model, category: str, heat: HeatSettings, verdict: Verdict) -> bool:
+    normal_range = model.normal_ranges.get(category)
+    return normal_range is not None and (verdict.heatmap > normal_range.scale(heat.exponent)).mean() > FOREIGN
+
+
+def _coded(maps: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return encode(maps, scale[:, 1, None, None], scale[:, 0, None, None])
+
+
 def draws_text(paths: int) -> str:
     """K in words; 0 stands for the exact mean over all noise."""
     return f"K = {paths}" if paths else "all noise, exact"
+
+
+def cells_of(length: int, cells: int) -> np.ndarray:
+    """Cell of the stored normal range that each row, or column, of a map falls into, ``(length,)`` int16."""
+    sizes = [len(part) for part in np.array_split(np.arange(length), cells)]
+    return np.repeat(np.arange(cells), sizes).astype(np.int16)
 
 
 def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: PathSettings, heat: HeatSettings) -> str:
@@ -142,7 +165,6 @@ def _band(arrays: dict[str, np.ndarray], model: Model, category: str, paths: Pat
         return f"The normal range was measured with {how}; reset to compare."
     sides = zip(("rows", "columns"), arrays["per_time"].shape[1:], normal_range.lower.shape[1:], strict=True)
     for name, length, cells in sides:
-        sizes = [len(part) for part in np.array_split(np.arange(length), cells)]
-        arrays[name] = np.repeat(np.arange(cells), sizes).astype(np.int16)
+        arrays[name] = cells_of(length, cells)
     arrays["lower"], arrays["upper"] = normal_range.lower.astype(np.float32), normal_range.upper.astype(np.float32)
     return ""

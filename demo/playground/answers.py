@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from demo.common import checks
+from demo.common.answering import answering
 from demo.common.messages import encode, zipped
 from demo.common.store import Store
-from demo.playground.request import answering, heat_settings, number, path_settings, points
+from demo.playground.request import heat_settings, number, path_settings, points
 from demo.playground.scenes import MAX_POINTS, MAX_SPREAD, OWN, Scene, chosen_scene
 from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, probe
 from fmcore.errors import SettingsError

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 
 from demo.common import checks
-from fmcore.errors import FlowMismatchingError, SettingsError
+from fmcore.errors import SettingsError
 from fmcore.mismatch import HeatSettings, PathSettings
 
 REACH = 20.0  # largest coordinate of anything a visitor places
-
-
-def answering(handler):
-    """A handler of untrusted JSON: expected errors come back as ``{"error": one sentence}``."""
-
-    @functools.wraps(handler)
-    def safe(request):
-        try:
-            if not isinstance(request, dict):
-                raise SettingsError("A request must be an object with named values.")
-            return handler(request)
-        except FlowMismatchingError as error:
-            return {"error": checks.shortened(str(error))}
-
-    return safe
 
 
 def path_settings(request: dict, paths: int) -> PathSettings:

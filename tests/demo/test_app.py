@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browsing import running_app
 from conftest import ROOT, SIZE, assert_one_sentence, draw_blob, last_model, write_blobs
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -23,7 +20,6 @@ from PIL import Image
 
 import fmcore
 from demo.common import features, messages
-from demo.inspect import fitting
 from fmcore.data.picture import read_picture
 from fmcore.detector.fit import fit
 from fmcore.detector.model import load_model, save_model
@@ -33,40 +29,6 @@ from fmcore.mismatch import HeatSettings, Mismatch, image_score
 from fmcore.training import TrainSettings
 
 FORMS = ("a.png", "a.jpg", "a.bmp", "a.gif", "a.webp", "a.tif")
-STARTED_WITHIN = 30  # seconds; about 4 on two idle cores
-
-
-@contextmanager
-def running_app(embedded: Path, temporary: Path) -> Iterator[str]:
-    """Address of an app of its own, started as a user would, with other embedded models."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = {
-        "FLOW_MISMATCHING_EMBEDDED": str(embedded),
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_TEMP_DIR": str(temporary / "gradio"),
-        "OMP_NUM_THREADS": "1",  # as many as the test process, which computes the same scores
-        "CI": "1",  # open no browser window
-    }
-    log = (temporary / "app.log").open("w")
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=log, stderr=log)
-    url, started = f"http://127.0.0.1:{port}", time.monotonic()
-    try:
-        while True:
-            assert process.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() - started < STARTED_WITHIN, "the app did not start in time"
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-        log.close()
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +45,14 @@ def embedded(tmp_path_factory, gaussian_model, category_folder) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(embedded, tmp_path_factory):
-    with running_app(embedded, tmp_path_factory.mktemp("app")) as address:
+def app_folder(tmp_path_factory) -> Path:
+    """Where the app has its uploads, and app.log."""
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="module")
+def url(embedded, app_folder):
+    with running_app(embedded, app_folder) as address:
         yield address
 
 
@@ -204,10 +172,100 @@ def test_heat_map_comes_when_asked_for(client, embedded, files):
     assert score(client, files / "gray.png")["heatmap"] is None
 
 
+def test_a_batch_is_scored_with_labels_and_a_bad_file_is_skipped(client, embedded, files, tmp_path):
+    good = write_blobs(tmp_path, range(100, 102))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in good:
+            archive.write(path, f"good/{path.name}")
+        archive.write(files / "a.png", "hole/a.png")
+        archive.write(files / "cut.png", "hole/cut.png")
+    given = [handle_file(tmp_path / "a.zip"), handle_file(files / "gray.png"), handle_file(files / "text.png")]
+    answer = client.predict(given, "gaussian", api_name="/score_batch")
+    model = load_model(embedded / "gaussian")
+    expected = {
+        name: model.score(path).score
+        for name, path in (("hole/a.png", files / "a.png"), ("gray.png", files / "gray.png"))
+    }
+    scores = {one["name"]: one["score"] for one in answer["pictures"]}
+    assert len(scores) == 4 and expected.items() <= scores.items()
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert answer["image_auroc"] == 1.0 and answer["threshold"] == model.threshold().value
+    assert len(answer["skipped"]) == 2 and "cut.png" in answer["skipped"][0] and "text.png" in answer["skipped"][1]
+    refusal(lambda: client.predict([], api_name="/score_batch"), "No file")
+
+
+def test_a_score_is_explained_by_place_and_time(client, embedded, files):
+    model = load_model(embedded / "gaussian")
+    answer = client.predict(handle_file(files / "a.png"), model="gaussian", api_name="/explain")
+    result = score_picture(model, files / "a.png")
+    assert (answer["score"], answer["anomalous"], answer["threshold"]) == (result.score, True, result.threshold)
+    regions = result.regions
+    assert answer["regions"][0]["box"] == list(regions[0].box) and answer["regions"][0]["peak"] == regions[0].peak
+    assert answer["marked_area"] == 100 * result.mask.mean()
+    row, column = answer["peak"]
+    heatmap = np.array(answer["heatmap"], np.float32)
+    assert heatmap[row, column] == heatmap.max() and image_score(heatmap) == result.score
+    mismatch = Mismatch.collect(score_steps(model, read_picture(files / "a.png"))).per_time(model.info.heat)
+    np.testing.assert_allclose(answer["mismatch"], mismatch[:, row, column])
+    assert answer["upper"] == model.normal_ranges["blob"].upper[:, row, column].tolist() and len(answer["times"]) == 3
+
+
+def test_plain_http_does_without_a_client(url, files):
+    """As curl does: upload, call, read the stream of events."""
+    boundary = "b0undary"
+    data = (files / "a.png").read_bytes()
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
+    body += data + f"\r\n--{boundary}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    (path,) = json.load(urllib.request.urlopen(urllib.request.Request(f"{url}/gradio_api/upload", body, kind)))
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    for endpoint, given in (
+        ("score", [file, None, "gaussian", *[None] * 7, False]),
+        ("explain", [file, None, "gaussian", None]),
+        ("score_batch", [[file], "gaussian", None]),
+    ):
+        call, kind = f"{url}/gradio_api/call/{endpoint}", {"Content-Type": "application/json"}
+        request = urllib.request.Request(call, json.dumps({"data": given}).encode(), kind)
+        event = json.load(urllib.request.urlopen(request))["event_id"]
+        stream = urllib.request.urlopen(f"{call}/{event}", timeout=30).read().decode()
+        (answer,) = json.loads(stream.split("event: complete\ndata: ")[1].splitlines()[0])
+        assert answer["threshold"] > 0 and answer["category"] == "blob"
+
+
+def test_health_says_that_it_is_well(url):
+    with urllib.request.urlopen(f"{url}/health") as answer:
+        told = json.load(answer)
+    assert (
+        told["status"] == "ok" and told["waiting"] >= 0 and set(told["bytes_kept"]) == {"results", "models", "batches"}
+    )
+
+
+def test_the_lines_of_the_apps_readme_run(url, files, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "demo" / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "parts" / "new").mkdir(parents=True)
+    shutil.copy(files / "a.png", tmp_path / "parts" / "new" / "017.png")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("http://127.0.0.1:7860", url).replace('"gear"', '"blob"'), {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 4 and said[-1].endswith(" []")  # the client's greeting, and a line per endpoint
+
+
+def test_nothing_of_a_visitor_is_logged(client, app_folder, files, tmp_path):
+    for name in ("a.png", "cut.png"):
+        shutil.copy(files / name, tmp_path / f"secret part {name}")
+    assert score(client, tmp_path / "secret part a.png")["score"] > 0
+    refusal(lambda: score(client, tmp_path / "secret part cut.png"), "secret part cut.png")
+    refusal(lambda: client.predict([handle_file(tmp_path / "secret part a.png")], api_name="/fit"), "too few")
+    log = (app_folder / "app.log").read_text()
+    assert "secret" not in log and "POST" not in log
+
+
 def test_endpoints_are_named_typed_and_documented(client):
     api = client.view_api(return_format="dict")["named_endpoints"]
     for name, types in {
         "/score": {"picture": "None | filepath", "example": "None | int", "paths": "None | int", "heatmap": "bool"},
+        "/explain": {"picture": "None | filepath", "example": "None | int", "category": "None | str"},
+        "/score_batch": {"pictures": "list[filepath]", "model": "str"},
         "/fit": {"pictures": "list[filepath]"},
         "/decompose": {"pictures": "None | list[filepath]", "samples": "int", "noise": "float"},
     }.items():
@@ -234,6 +292,8 @@ FOREIGN = "/etc/passwd"
     [
         ("score", [{"path": FOREIGN}, None, "gaussian", "blob", *[None] * 6, False]),
         ("fit", [[{"path": FOREIGN}] * 5]),
+        ("explain", [{"path": FOREIGN}, None, "gaussian", "blob"]),
+        ("score_batch", [[{"path": FOREIGN}], "gaussian", "blob"]),
         ("fit_own", [[{"path": FOREIGN}] * 5]),
         ("decompose", ["blob", [{"path": FOREIGN}], 0, "gaussian", "noisy", 0.1, "picture", 4, 3, 0]),
     ],
@@ -286,9 +346,9 @@ def test_anytime_map_comes_first_and_cancel_frees_the_model(client, files):
 
 
 def test_own_images_are_fitted_and_used_at_once(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(24), size=80)
+    paths = write_blobs(tmp_path, range(6), size=80)
     *_, sentence = client.submit([handle_file(p) for p in paths], api_name="/fit_own")
-    assert "Fitted to 24 pictures in" in sentence and "Threshold" in sentence and "at most 5%" in sentence
+    assert "Fitted to 6 pictures in" in sentence and "too few" in sentence
     texts = [answer[0] for answer in inspect(client, [files / "a.png"], model="own", k=0) if isinstance(answer[0], str)]
     assert messages.unpack(texts[-1])[0]["name"] == "a.png"
     # Another visitor does not see it.
@@ -306,7 +366,7 @@ def test_scoring_does_not_wait_for_a_fit(client, files, tmp_path):
 
 
 def test_own_images_are_fitted_through_the_interface(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(24), size=80)
+    paths = write_blobs(tmp_path, range(19), size=80)
     fitted = client.predict([handle_file(p) for p in paths], api_name="/fit")
     expected = score_picture(fmcore.fit(paths), files / "a.png")
     answer = score(client, files / "a.png", model=fitted["model"], category=None)
@@ -315,37 +375,9 @@ def test_own_images_are_fitted_through_the_interface(client, files, tmp_path):
     refusal(lambda: client.predict([], api_name="/fit"), "No file")
 
 
-def test_the_fewest_images_that_give_a_threshold_are_as_the_page_says(client, files, tmp_path):
-    paths = write_blobs(tmp_path, range(fitting.FOR_A_THRESHOLD))
-    fitted = client.predict([handle_file(p) for p in paths[1:]], api_name="/fit")
-    assert fitted["threshold"] is None and "too few" in fitted["said"]
-    assert score(client, files / "a.png", model=fitted["model"])["anomalous"] is None
-    assert "Threshold" in client.predict([handle_file(p) for p in paths], api_name="/fit_own")
-
-
-def test_good_pictures_unlike_the_others_are_named(client, tmp_path):
-    odd = write_blobs(tmp_path / "odd", range(300, 301), defect=True)[0].rename(tmp_path / "odd one.png")
-    paths = [*write_blobs(tmp_path, range(20)), odd]
-    sentence = client.predict([handle_file(p) for p in paths], api_name="/fit_own")
-    assert "Unlike the others, so not counted: odd one.png; are they good?" in sentence
-
-
-def test_bad_own_images_end_in_one_sentence(client, files, tmp_path):
-    paths = [handle_file(p) for p in write_blobs(tmp_path, range(5))]
-    bad, cut = handle_file(files / "text.png"), handle_file(files / "cut.png")
-    for given, part in (
-        (paths[:4], "at least 5"),
-        ([*paths[:4], bad], "text.png"),
-        ([*paths[:4], cut], "cut.png"),
-        ([bad] * 5, "Only 0 of 5"),
-        (paths * 101, "at most 500"),
-        (None, "No file"),
-    ):
-        refusal(lambda given=given: client.predict(given, api_name="/fit_own"), part)
-
-
 def test_only_the_chosen_endpoints_are_documented(client):
-    assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/score", "/fit", "/decompose"]
+    named = ["/score", "/explain", "/fit", "/score_batch", "/decompose"]
+    assert list(client.view_api(return_format="dict")["named_endpoints"]) == named
 
 
 def test_app_starts_without_embedded_models(tmp_path):

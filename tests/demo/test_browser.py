@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import shutil
 import time
@@ -14,153 +13,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATASETS, last_model
+from browsing import (
+    LOOKS,
+    REPAINT_MS,
+    assert_accessible,
+    no_errors,
+    press_tab,
+    running_app,
+    script,
+    scrub,
+    show_at,
+    state,
+    text,
+    until,
+    upload,
+    upload_and_wait,
+    wait,
+)
+from conftest import DATASETS
 from PIL import Image
-from test_app import running_app
 
 from fmcore.data.picture import read_picture
 from fmcore.data.rendered import RenderSettings, render, write_dataset
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.detector.score import score as score_picture
 
 BOTTLE = DATASETS / "mvtec" / "bottle" / "test" / "broken_large" / "000.png"
-REPAINT_MS = 100
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def chromium() -> tuple[str, str]:
-    """Paths of the browser and its driver, or a skip; in automatic runs they must be there."""
-    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if browser and driver:
-        return browser, driver
-    reason = "chromium and chromedriver are not installed"
-    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def embedded(tmp_path_factory) -> Path:
-    """A Gaussian field of rendered gears at 128 px, the size and settings of the app's own models."""
-    root = tmp_path_factory.mktemp("embedded")
-    for _ in write_dataset(
-        root / "examples", RenderSettings(categories=("gear",), train=24, test_good=1, test_per_defect=1)
-    ):
-        pass
-    paths = sorted((root / "examples" / "gear" / "train" / "good").iterdir())
-    model = last_model({"gear": paths}, view={"size": 128}, paths={})
-    save_model(root / "gaussian", model)
-    return root
-
-
-@pytest.fixture(scope="module")
-def url(embedded, tmp_path_factory):
-    with running_app(embedded, tmp_path_factory.mktemp("app")) as address:
-        yield address
-
-
-@pytest.fixture
-def page(url, tmp_path):
-    browser, driver = chromium()
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    options = ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=Service(driver))
-    try:
-        chrome.get(url)
-        wait(chrome, "ready")
-        yield chrome
-    finally:
-        chrome.save_screenshot(str(tmp_path / "last.png"))
-        chrome.quit()
-
-
-def script(page, code: str, *arguments):
-    return page.execute_script(code, *arguments)
-
-
-def state(page) -> str | None:
-    return script(page, "return document.querySelector('.fm')?.dataset.state")
-
-
-def wait(page, wanted: str, seconds: float = 40) -> None:
-    until(lambda: state(page) == wanted, f"state '{wanted}'", seconds)
-
-
-def until(condition, what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} was not reached in {seconds} s"
-        time.sleep(0.01)
-
-
-# Pressed in one go, and until it is selected: the tabs are drawn anew while the page loads, which would lose a press.
-PRESS_TAB = """
-const tab = [...document.querySelectorAll('button[role=tab]')].find(b => b.textContent.trim() === arguments[0]);
-if (tab?.getAttribute('aria-selected') === 'true') return true;
-tab?.click();
-return false;
-"""
-
-
-def press_tab(page, name: str) -> None:
-    until(lambda: script(page, PRESS_TAB, name), f"the tab {name}", 40)
-
-
-def text(page, selector: str) -> str:
-    return page.find_element("css selector", selector).text
-
-
-def upload(page, *paths: Path, to: str = "#files") -> None:
-    page.find_element("css selector", f"{to} input[type=file]").send_keys("\n".join(map(str, paths)))
-
-
-def upload_and_wait(page, path: Path) -> None:
-    # The first message names the new file, so the result that is already there is not taken for the new one.
-    script(page, "document.querySelector('.fm').dataset.state = 'asked'")
-    upload(page, path)
-    wait(page, "ready")
-
-
-# Moves a slider as a finger does and returns how long the repaint took, with the maps before and after.
-SCRUB = """
-const [selector, value, canvas] = arguments;
-const slider = document.querySelector(selector), painted = document.querySelector(canvas);
-const before = painted.toDataURL(), requests = performance.getEntriesByType('resource').length;
-const start = performance.now();
-slider.value = value;
-slider.dispatchEvent(new Event('input', {bubbles: true}));
-painted.getContext('2d').getImageData(0, 0, 1, 1);  // waits for the drawing
-const took = performance.now() - start;
-return [took, before !== painted.toDataURL(), performance.getEntriesByType('resource').length - requests];
-"""
-
-
-def scrub(page, selector: str, value: int, canvas: str) -> float:
-    took, changed, requests = script(page, SCRUB, selector, value, canvas)
-    assert changed and requests == 0
-    return took
-
-
-def show_at(page, width: int, scheme: str) -> None:
-    """Make the window that of a phone or a desktop, and the visitor's preference light or dark."""
-    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -171,35 +49,35 @@ def picture(tmp_path_factory) -> Path:
     return path
 
 
-def test_opens_with_a_scored_example(page, embedded):
-    first = min((embedded / "examples" / "gear" / "test").glob("[!g]*/*.png"))
-    expected = score_picture(load_model(embedded / "gaussian"), read_picture(first))
-    assert f"score {expected.score:.6g}" in text(page, ".figures")
+def test_opens_with_a_scored_example(page, gear_folder):
+    first = min((gear_folder / "examples" / "gear" / "test").glob("[!g]*/*.png"))
+    expected = score_picture(load_model(gear_folder / "gaussian"), read_picture(first))
+    assert f"score {expected.score:.4g}" in text(page, ".figures")
     assert text(page, ".verdict .word") == ("Anomalous" if expected.anomalous else "Normal")
     assert script(page, "return document.querySelectorAll('#examples button.thumbnail-item').length") == 6
     assert "true defect" in text(page, ".picture figcaption")
-    assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
+    no_errors(page)
 
 
-def test_clicking_an_example_scores_it(page, embedded):
-    last = embedded / "examples" / "gear" / "test" / "good" / "000.png"
-    expected = score_picture(load_model(embedded / "gaussian"), read_picture(last)).score
-    page.find_elements("css selector", "#examples button.thumbnail-item")[-1].click()
-    until(lambda: f"score {expected:.6g} " in text(page, ".figures"), "the score of the example")
+def test_clicking_an_example_scores_it(seen, gear_folder):
+    last = gear_folder / "examples" / "gear" / "test" / "good" / "000.png"
+    expected = score_picture(load_model(gear_folder / "gaussian"), read_picture(last)).score
+    seen.find_elements("css selector", "#examples button.thumbnail-item")[-1].click()
+    until(lambda: f"score {expected:.4g} " in text(seen, ".figures"), "the score of the example")
 
 
-def test_uploaded_picture_shows_the_score_of_the_command_line(page, embedded, picture):
+def test_uploaded_picture_shows_the_score_of_the_command_line(page, gear_folder, picture):
     upload_and_wait(page, picture)
-    expected = score_picture(load_model(embedded / "gaussian"), read_picture(picture))
-    assert f"score {expected.score:.6g}" in text(page, ".figures")
+    expected = score_picture(load_model(gear_folder / "gaussian"), read_picture(picture))
+    assert f"score {expected.score:.4g}" in text(page, ".figures")
     assert float(script(page, "return document.querySelector('.fm').dataset.score")) == expected.score
 
 
 @pytest.mark.skipif(not BOTTLE.is_file(), reason="real images are not here: expected ../shared/datasets/mvtec/bottle")
-def test_real_picture_can_be_uploaded(page, embedded):
+def test_real_picture_can_be_uploaded(page, gear_folder):
     upload_and_wait(page, BOTTLE)
-    expected = score_picture(load_model(embedded / "gaussian"), read_picture(BOTTLE)).score
-    assert f"score {expected:.6g}" in text(page, ".figures")
+    expected = score_picture(load_model(gear_folder / "gaussian"), read_picture(BOTTLE)).score
+    assert f"score {expected:.4g}" in text(page, ".figures")
     scrub(page, ".time", 3, ".now canvas")
 
 
@@ -215,34 +93,34 @@ def test_sliders_repaint_at_once_without_the_server(page, picture, tmp_path):
     assert text(page, ".clock") == "t = 0.92"
 
 
-def test_play_runs_to_the_end_and_pauses(page):
-    scrub(page, ".time", 0, ".now canvas")
-    button = page.find_element("css selector", ".play")
+def test_play_runs_to_the_end_and_pauses(seen):
+    scrub(seen, ".time", 0, ".now canvas")
+    button = seen.find_element("css selector", ".play")
     button.click()
     assert button.get_attribute("aria-label") == "Pause"
-    until(lambda: script(page, "return document.querySelector('.time').value") == "11", "the last time")
+    until(lambda: script(seen, "return document.querySelector('.time').value") == "11", "the last time")
     until(lambda: button.get_attribute("aria-label") == "Play", "the end of playing")
     button.click()
-    until(lambda: script(page, "return +document.querySelector('.fm').dataset.step") in (1, 2, 3), "playing again")
+    until(lambda: script(seen, "return +document.querySelector('.fm').dataset.step") in (1, 2, 3), "playing again")
     button.click()
-    step = script(page, "return document.querySelector('.time').value")
+    step = script(seen, "return document.querySelector('.time').value")
     time.sleep(0.4)
-    assert script(page, "return document.querySelector('.time').value") == step
+    assert script(seen, "return document.querySelector('.time').value") == step
 
 
-def test_clicking_a_pixel_plots_its_curve_and_the_normal_range(page):
-    before = script(page, "return document.querySelector('path.curve').getAttribute('d')")
-    page.find_element("css selector", ".final canvas").click()  # its centre
-    assert re.search(r"Row 6[34], column 6[34] of 128 × 128", text(page, ".place"))
+def test_clicking_a_pixel_plots_its_curve_and_the_normal_range(seen):
+    before = script(seen, "return document.querySelector('path.curve').getAttribute('d')")
+    seen.find_element("css selector", ".final canvas").click()  # its centre
+    assert re.search(r"Row 6[34], column 6[34] of 128 × 128", text(seen, ".place"))
     curve, band = (
-        script(page, f"return document.querySelector('path.{c}').getAttribute('d')") for c in ("curve", "band")
+        script(seen, f"return document.querySelector('path.{c}').getAttribute('d')") for c in ("curve", "band")
     )
     assert curve != before and curve.count("L") == 11 and band.count("L") == 23
-    assert "24 held-out good images" in text(page, ".keys")
-    canvas = page.find_element("css selector", ".picture canvas")
-    script(page, "arguments[0].focus()", canvas)
+    assert "24 held-out good images" in text(seen, ".keys")
+    canvas = seen.find_element("css selector", ".picture canvas")
+    script(seen, "arguments[0].focus()", canvas)
     canvas.send_keys("\ue014")  # right arrow
-    assert re.search(r"column 6[45] of", text(page, ".place"))
+    assert re.search(r"column 6[45] of", text(seen, ".place"))
 
 
 def test_changing_r_recomputes_without_the_network_and_ends_the_verdict(page):
@@ -300,24 +178,26 @@ def fit_own(page, folder):
     until(lambda: text(page, "#fitted").startswith("Fitted to 6 pictures"), "the fit", 120)
 
 
-def test_a_fit_to_own_pictures_scores_what_was_uploaded_before(page, picture, tmp_path):
-    upload_and_wait(page, picture)
-    before = text(page, ".figures")
+def test_own_pictures_are_fitted_and_no_result_of_another_model_stays(page, picture, tmp_path):
     choose_own(page)
-    fit_own(page, tmp_path)
-    until(lambda: state(page) == "ready" and text(page, ".figures") != before, "the new score")
-    assert "threshold" not in text(page, ".figures")  # six pictures are too few for one
-
-
-def test_a_fit_leaves_no_result_of_another_model_on_the_screen(page, tmp_path):
-    """The example that the app opens with was judged by the embedded model, whose settings are no longer shown."""
-    wait(page, "ready")
-    choose_own(page)
+    # The example that the app opens with was judged by the embedded model, whose settings are no longer shown.
     until(lambda: state(page) == "empty", "the empty screen")
     assert text(page, ".note") == "First fit good pictures."
     fit_own(page, tmp_path)
     until(lambda: "now upload pictures" in text(page, ".note"), "what to do next")
     assert text(page, ".word") == "Nothing scored yet" and not text(page, ".figures")
+    upload_and_wait(page, picture)
+    assert "own gear" in text(page, ".named") and "threshold" not in text(page, ".figures")  # six are too few for one
+    page.find_element("css selector", "#save-model").click()
+    until(lambda: page.find_elements("css selector", "#saved-model a"), "the model's file")
+    address = page.find_element("css selector", "#saved-model a").get_attribute("href")
+    (tmp_path / "model.zip").write_bytes(urllib.request.urlopen(address).read())
+    before = text(page, ".figures")
+    script(page, "document.querySelector('.fm').dataset.state = 'asked'")
+    page.find_element("css selector", "input[data-testid$='upload-button']").send_keys(str(tmp_path / "model.zip"))
+    until(lambda: "Opened model.zip" in text(page, "#fitted"), "the opened model")
+    wait(page, "ready")
+    assert text(page, ".figures") == before  # the same picture under the same model
 
 
 def test_a_picture_of_something_else_is_the_headline(page, tmp_path):
@@ -389,17 +269,18 @@ def features_url(tmp_path_factory):
         yield address
 
 
-def test_the_model_on_feature_maps_is_made_at_the_start_and_judges(page, features_url):
+def test_the_model_on_feature_maps_is_made_at_the_start_and_judges(window, features_url):
+    page = window
     page.get(features_url)
     wait(page, "ready", 90)
     assert text(page, ".verdict .word") in ("Anomalous", "Normal") and "threshold" in text(page, ".figures")
     assert "16 × 16" in text(page, ".place") and "the mean over all noise" in text(page, ".now figcaption")
     took = [scrub(page, ".time", step, ".running canvas") for step in (0, 9, 5)]
     assert max(took) <= REPAINT_MS
-    assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
+    no_errors(page)
 
 
-def test_early_maps_are_not_black(page):
+def test_early_maps_are_not_black(seen):
     """Each time has its own colour scale, which is said beside the map."""
     lit = """
         const canvas = document.querySelector('.now canvas');
@@ -410,24 +291,68 @@ def test_early_maps_are_not_black(page):
     """
     ends = []
     for step in (0, 11):
-        scrub(page, ".time", step, ".now canvas")
-        assert script(page, lit) > 0.02
-        ends.append(float(re.search(r"end at ([\d.e-]+[\de])", text(page, ".now .ends"))[1]))
+        scrub(seen, ".time", step, ".now canvas")
+        assert script(seen, lit) > 0.02
+        ends.append(float(re.search(r"to ([\d.e-]+[\de])", text(seen, ".now .ends"))[1]))
     assert 20 * ends[0] < ends[1]
 
 
-@pytest.mark.parametrize("width", [1920, 1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_the_screen(page, tmp_path, width, scheme):
-    show_at(page, width, scheme)
-    page.refresh()
-    wait(page, "ready")
-    assert script(page, "return document.documentElement.scrollWidth") <= width
-    top = script(page, "return document.querySelector('.verdict').getBoundingClientRect().top")
-    assert top < 600  # beside or below the examples, in view when one is tapped
-    assert not script(page, "return document.querySelector('.overflow-menu > button')?.checkVisibility()")
-    letters = script(page, "return parseFloat(getComputedStyle(document.querySelector('.note')).fontSize)")
-    assert letters >= (16 if width == 1920 else 12.9)
-    shot = tmp_path / f"{width}-{scheme}.png"
-    page.save_screenshot(str(shot))
-    print(shot)
+def test_fits_every_screen_and_is_accessible(seen, tmp_path):
+    for width, scheme in LOOKS:
+        show_at(seen, width, scheme)
+        assert script(seen, "return document.documentElement.scrollWidth") <= width
+        top = script(seen, "return document.querySelector('.verdict').getBoundingClientRect().top + scrollY")
+        assert top < 620  # beside or below the examples, in view when one is tapped
+        assert not script(seen, "return document.querySelector('.overflow-menu > button')?.checkVisibility()")
+        letters = script(seen, "return parseFloat(getComputedStyle(document.querySelector('.note')).fontSize)")
+        assert letters >= (16 if width == 1920 else 12.9)
+        seen.save_screenshot(str(tmp_path / f"{width}-{scheme}.png"))
+        assert_accessible(seen)
+
+
+def test_a_pixel_model_shows_what_the_field_sees_and_what_is_marked(seen, picture):
+    before = script(seen, "return document.querySelector('.state canvas').toDataURL()")
+    scrub(seen, ".time", 2, ".guess canvas")
+    assert script(seen, "return document.querySelector('.state canvas').toDataURL()") != before
+    plain = script(seen, "return document.querySelector('.picture canvas').toDataURL()")
+    upload_and_wait(seen, picture)
+    assert re.search(r"\d+ regions?, [\d.< ]+ % of the picture|nothing", text(seen, ".marking"))
+    before = script(seen, "return document.querySelector('.picture canvas').toDataURL()")
+    assert before != plain
+    seen.find_element("css selector", ".marked").click()
+    if "nothing" not in text(seen, ".marking"):
+        assert script(seen, "return document.querySelector('.picture canvas').toDataURL()") != before
+
+
+def test_an_address_restores_tab_example_and_settings_and_back_goes_back(window, gear_url):
+    window.get(f"{gear_url}/?tab=inspect&model=gaussian&category=gear&example=3&exponent=1")
+    wait(window, "ready")
+    assert "No verdict" in text(window, ".verdict") and "example=3" in window.current_url
+    until(lambda: "exponent=1" in window.current_url, "the settings in the address")
+    window.find_elements("css selector", "#examples button.thumbnail-item")[1].click()
+    until(lambda: "example=1" in window.current_url, "the example in the address")
+    press_tab(window, "Playground")
+    assert "tab=playground" in window.current_url and "example" not in window.current_url
+    window.back()
+    chosen = "return document.querySelector('button[role=tab][aria-selected=true]').textContent.trim()"
+    until(lambda: script(window, chosen) == "Inspect", "the tab before")
+    assert "example=1" in window.current_url
+    window.get(f"{gear_url}/?tab=compare")
+    until(lambda: script(window, "return document.querySelector('.cp')?.dataset.state") == "ready", "the asked tab", 40)
+    assert script(window, chosen) == "Compare"
+    no_errors(window)
+
+
+def test_the_tour_asks_first_and_ends_at_ones_own_pictures(page):
+    press = "document.querySelector(`#tour-panel [data-by='${arguments[0]}']`).click()"
+    page.find_element("css selector", "#tour").click()
+    until(lambda: page.find_elements("css selector", "#tour-panel"), "the tour")
+    assert "Predict" in text(page, "#tour-panel") and not page.find_element("css selector", ".verdict").is_displayed()
+    script(page, press, 1)
+    assert page.find_element("css selector", ".verdict").is_displayed()
+    assert script(page, "return document.querySelector('.time').value") == "0"
+    for _ in range(3):
+        script(page, press, 1)
+    assert "5 of 5" in text(page, "#tour-panel") and page.find_elements("css selector", "#files.tour-here")
+    script(page, press, 1)
+    assert page.find_elements("css selector", "#tour-panel, .tour-here, .guessing") == []

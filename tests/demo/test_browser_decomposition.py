@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException
-from test_browser import REPAINT_MS, embedded, page, script, scrub, text, until, upload, url  # noqa: F401
+from browsing import (
+    LOOKS,
+    REPAINT_MS,
+    assert_accessible,
+    no_errors,
+    press_tab,
+    script,
+    scrub,
+    show_at,
+    text,
+    until,
+    upload,
+)
 
 from fmcore.data.rendered import render
 from fmcore.palette import COLOURS
@@ -31,56 +41,52 @@ return [...document.querySelectorAll('.term, .maps figure, .fd svg')].map(e => e
 
 
 @pytest.fixture
-def tab(page):  # noqa: F811
-    """The page with the tab opened and its first result shown."""
+def tab(page):
+    """The page with the tab freshly opened and its first result shown."""
     assert page.find_elements("css selector", ".fd[data-state=ready]") == []  # nothing computed before it is looked at
     open_tab(page)
     return page
 
 
-def open_tab(page) -> None:  # noqa: F811
-    """Press the tab's button; on a narrow screen it may be behind the overflow menu."""
-    until(lambda: opened(page), "the tab Decomposition", 40)
+@pytest.fixture
+def looked(window, gear_url):
+    """As `tab`, but as an earlier test left it: for tests that only look."""
+    window.get_log("browser")
+    here = "return location.origin === arguments[0] && document.querySelector('.fd')?.checkVisibility() && !uploaded()"
+    here = here.replace("uploaded()", "document.querySelector('#fd-files .file-preview')")
+    if not (script(window, here, gear_url) and state(window) == "ready"):
+        window.get(gear_url)
+        open_tab(window)
+    return window
+
+
+def open_tab(page) -> None:
+    press_tab(page, "Decomposition")
     ready(page)
 
 
-def opened(page) -> bool:  # noqa: F811
-    """Whether the tab shows, after one press if it did not. The tabs are drawn anew while the page loads."""
-    if script(page, "return document.querySelector('#fd-law')?.checkVisibility()"):
-        return True
-    with suppress(StaleElementReferenceException):
-        for more in page.find_elements("css selector", ".overflow-menu > button"):
-            if more.is_displayed():
-                more.click()
-        for button in page.find_elements("css selector", "button"):
-            if button.text == "Decomposition" and button.is_displayed():
-                button.click()
-                break
-    return False
-
-
-def state(page) -> str | None:  # noqa: F811
+def state(page) -> str | None:
     return script(page, "return document.querySelector('.fd')?.dataset.state")
 
 
-def ready(page) -> None:  # noqa: F811
+def ready(page) -> None:
     until(lambda: state(page) == "ready", "the decomposition", 40)
 
 
-def choose_law(page, law: str) -> None:  # noqa: F811
+def choose_law(page, law: str) -> None:
     if law not in ("image", "noisy"):
         page.find_element("css selector", "#fd-more input").click()
         until(lambda: page.find_elements("css selector", f"#fd-law input[value={law}]"), "the further laws")
     script(page, f"document.querySelector('#fd-law input[value={law}]').click()")
 
 
-def decompose(page) -> None:  # noqa: F811
+def decompose(page) -> None:
     script(page, "document.querySelector('.fd').dataset.state = 'asked'")
     page.find_element("css selector", "#fd-start").click()
     ready(page)
 
 
-def shown_numbers(page) -> dict[str, str]:  # noqa: F811
+def shown_numbers(page) -> dict[str, str]:
     """The numbers of the identity, as the page shows them."""
     return dict(script(page, NUMBERS))
 
@@ -89,7 +95,7 @@ def number(shown: str) -> float:
     return float(shown.replace(",", "").replace("−", "-"))
 
 
-def assert_identity(page) -> None:  # noqa: F811
+def assert_identity(page) -> None:
     shown = shown_numbers(page)
     mismatch, *terms = (number(shown[name]) for name in ("mismatch", "denoising", "fisher", "cross"))
     digits = len(shown["mismatch"].partition(".")[2])
@@ -109,29 +115,31 @@ def test_opens_on_bars_maps_and_an_identity_that_adds_up(tab):
     assert all(maps[index] > 500 for index in (0, 2, 4, 5, 6))  # cross, and denoising at one t, may be near zero
     # The default model here is a Gaussian field, so the Fisher term is known without draws.
     assert re.search(r"Without draws: [\d,.]+", text(tab, ".closing"))
-    assert [e for e in tab.get_log("browser") if e["level"] == "SEVERE"] == []
+    no_errors(tab)
 
 
-def test_scrubbing_repaints_at_once_without_the_server_and_the_identity_follows(tab):
+def test_scrubbing_repaints_at_once_without_the_server_and_the_identity_follows(looked):
     seen, took = set(), []
     for step in (0, 5, 11, 3):
-        took.append(scrub(tab, ".fd .time", step, ".now-fisher"))
-        assert_identity(tab)
-        seen.add(tuple(shown_numbers(tab).values()))
-        assert text(tab, ".fd .clock") == f"t = {(step + 1) / 13:.2f}"
-        bar = tab.find_element("css selector", f".column[data-step='{step}'] .bar-fisher")
-        assert float(bar.get_attribute("data-value")) == pytest.approx(number(shown_numbers(tab)["fisher"]), rel=1e-3)
+        took.append(scrub(looked, ".fd .time", step, ".now-fisher"))
+        assert_identity(looked)
+        seen.add(tuple(shown_numbers(looked).values()))
+        assert text(looked, ".fd .clock") == f"t = {(step + 1) / 13:.2f}"
+        bar = looked.find_element("css selector", f".column[data-step='{step}'] .bar-fisher")
+        assert float(bar.get_attribute("data-value")) == pytest.approx(
+            number(shown_numbers(looked)["fisher"]), rel=1e-3
+        )
     assert len(seen) == 4 and max(took) <= REPAINT_MS
 
 
-def test_clicking_a_bar_chooses_its_time_and_the_unit_can_be_changed(tab):
-    before = tab.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
-    tab.find_element("css selector", "[data-unit=sum]").click()
-    after = tab.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
-    assert float(after) != float(before) and "sum over pixels" in text(tab, ".fd .chart svg")
+def test_clicking_a_bar_chooses_its_time_and_the_unit_can_be_changed(looked):
+    before = looked.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
+    looked.find_element("css selector", "[data-unit=sum]").click()
+    after = looked.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
+    assert float(after) != float(before) and "sum over pixels" in text(looked, ".fd .chart svg")
     click = "dispatchEvent(new MouseEvent('click', {bubbles: true}))"
-    script(tab, f"document.querySelector('.column[data-step=\"2\"] rect').{click}")
-    assert text(tab, ".fd .clock") == "t = 0.23"
+    script(looked, f"document.querySelector('.column[data-step=\"2\"] rect').{click}")
+    assert text(looked, ".fd .clock") == "t = 0.23"
 
 
 def test_a_single_picture_has_no_denoising_and_no_cross_term(tab):
@@ -176,8 +184,8 @@ def test_a_changed_law_dims_the_result_until_it_is_computed_or_changed_back(tab)
     assert not dimmed() and shown_numbers(tab) != before
 
 
-def test_the_button_is_above_the_fold(tab):
-    assert script(tab, "return document.querySelector('#fd-start').getBoundingClientRect().bottom") < 900
+def test_the_button_is_above_the_fold(looked):
+    assert script(looked, "return document.querySelector('#fd-start').getBoundingClientRect().bottom") < 900
 
 
 def test_own_picture_and_bad_file(tab, tmp_path):
@@ -199,15 +207,10 @@ def test_bad_file_is_explained_in_one_sentence(tab, tmp_path):
     assert "Traceback" not in text(tab, "body")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_a_phone(page, scheme):  # noqa: F811
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
-    )
-    page.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    )
-    page.refresh()
-    open_tab(page)
-    assert script(page, "return document.documentElement.scrollWidth") <= 390
-    assert max(script(page, RIGHT_EDGES)) <= 390
+def test_fits_every_screen_and_is_accessible(looked, tmp_path):
+    for width, scheme in LOOKS:
+        show_at(looked, width, scheme)
+        assert script(looked, "return document.documentElement.scrollWidth") <= width
+        assert max(script(looked, RIGHT_EDGES)) <= width
+        looked.save_screenshot(str(tmp_path / f"{width}-{scheme}.png"))
+        assert_accessible(looked)

@@ -6,8 +6,7 @@ import statistics
 import time
 
 import pytest
-from test_app import running_app
-from test_browser import FLAGS, chromium, press_tab, script, show_at, text, until
+from browsing import LOOKS, assert_accessible, no_errors, press_tab, script, show_at, text, until
 
 DRAG_MS = 150  # on two idle cores; measured 25 to 40 there
 TOLERANCE = 2  # for a machine that does other work at the same time
@@ -15,40 +14,23 @@ LANDSCAPE_MS = 1000
 TRAINED_WITHIN = 60  # seconds; about 5 on an idle core
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory):
-    empty = tmp_path_factory.mktemp("embedded")  # no models: this tab needs none
-    with running_app(empty, tmp_path_factory.mktemp("app")) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def chrome(tmp_path_factory):
-    """One browser for all tests: starting it takes longer than most of them."""
-    browser, driver = chromium()
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    options = ChromeOptions()
-    options.binary_location = browser
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (*FLAGS, f"--user-data-dir={profile}", "--window-size=1280,1000"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = Chrome(options=options, service=Service(driver))
-    try:
-        yield window
-    finally:
-        window.quit()
+@pytest.fixture
+def page(window, gear_url):
+    """The tab, freshly opened."""
+    window.get_log("browser")
+    window.get(gear_url)
+    open_tab(window)
+    return window
 
 
 @pytest.fixture
-def page(chrome, url, tmp_path):
-    """The tab, freshly opened."""
-    chrome.get(url)
-    open_tab(chrome)
-    yield chrome
-    chrome.save_screenshot(str(tmp_path / "last.png"))
+def looked(window, gear_url):
+    """As `page`, but as an earlier test left it: for tests that ask the same of any state."""
+    here = "return location.origin === arguments[0] && document.querySelector('.pg')?.checkVisibility()"
+    if not script(window, here, gear_url):
+        window.get(gear_url)
+        open_tab(window)
+    return window
 
 
 def open_tab(page) -> None:
@@ -90,7 +72,7 @@ def score(page, target: int) -> float:
 def test_opens_with_a_normal_and_an_unlike_target(page):
     assert 5 * score(page, 0) < score(page, 1)
     assert len(bars(page, "fisher", 0)) == len(bars(page, "fisher", 1)) == 12
-    assert [e for e in page.get_log("browser") if e["level"] == "SEVERE"] == []
+    no_errors(page)
     assert text(page, ".pg .say") == ""
     assert script(page, "return [...document.querySelectorAll('.pg figcaption')].every(c => c.textContent.length > 20)")
 
@@ -237,29 +219,28 @@ def test_own_points_are_drawn_and_used(page):
     until(lambda: "0 of at most" in text(page, ".pg .count"), "an empty plane again")
 
 
-def test_errors_are_shown_as_a_sentence(page):
-    script(page, "document.querySelector('.pg .times').max = 99")
-    set_value(page, ".times", 60)
-    until(lambda: "choose at most 48" in text(page, ".pg .say"), "the sentence")
-    set_value(page, ".times", 10)
-    until(lambda: text(page, ".pg .say") == "", "its end")
+def test_errors_are_shown_as_a_sentence(looked):
+    script(looked, "document.querySelector('.pg .times').max = 99")
+    set_value(looked, ".times", 60)
+    until(lambda: "choose at most 48" in text(looked, ".pg .say"), "the sentence")
+    set_value(looked, ".times", 10)
+    until(lambda: text(looked, ".pg .say") == "", "its end")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_the_screen(page, tmp_path, width, scheme):
-    show_at(page, width, scheme)
-    page.refresh()
-    open_tab(page)
-    assert script(page, "return document.documentElement.scrollWidth") <= width
-    # Nothing sticks out of the column either, where the page would cut it off.
+def test_fits_every_screen_and_is_accessible(looked, tmp_path):
+    # Nothing sticks out of the column either, where the looked would cut it off.
     code = "return [...document.querySelectorAll('.pg *')].every(e => e.getBoundingClientRect().right <= arguments[0])"
-    assert script(page, code, width)
-    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    for width, scheme in LOOKS:
+        show_at(looked, width, scheme)
+        assert script(looked, "return document.documentElement.scrollWidth") <= width
+        assert script(looked, code, width)
+        looked.save_screenshot(str(tmp_path / f"{width}-{scheme}.png"))
+        assert_accessible(looked)
 
 
-def test_nothing_is_asked_before_the_tab_is_seen(url, page):
-    page.get(url)
+def test_nothing_is_asked_before_the_tab_is_seen(window, gear_url):
+    page = window
+    page.get(gear_url)
     until(lambda: page.find_elements("css selector", "button[role=tab]"), "the tabs", 40)
     time.sleep(1)
     asked = script(

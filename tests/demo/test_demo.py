@@ -14,7 +14,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pytest
-from conftest import PATHS, ROOT, SIZE, assert_one_sentence, draw_blob
+from conftest import PATHS, PIXELS, ROOT, SIZE, assert_one_sentence, draw_blob
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -28,6 +28,7 @@ from fmcore.data.picture import Picture
 from fmcore.detector.calibration import NormalRange
 from fmcore.detector.fit import fit
 from fmcore.detector.score import judge, score_steps
+from fmcore.detector.settings import FitSettings
 from fmcore.errors import FlowMismatchingError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, has_exact_mean
 
@@ -45,7 +46,7 @@ def scored(gaussian_model):
 def message(model, scored, paths=PATHS, heat=HEAT, truth=None) -> tuple[dict, dict]:
     pixels, mask, mismatch, verdict = scored
     picture = view.Shown("a.png", pixels, messages.outline(mask), truth)
-    return messages.unpack(view.full_message(picture, model, "blob", paths, heat, mismatch, verdict))
+    return messages.unpack(messages.pack(*view.full_parts(picture, model, "blob", paths, heat, mismatch, verdict, {})))
 
 
 def test_pictures_of_one_name_are_numbered():
@@ -58,15 +59,16 @@ def test_pictures_of_one_name_are_numbered():
 def test_message_carries_what_fmcore_computed(gaussian_model, scored):
     _, mask, mismatch, verdict = scored
     head, arrays = message(gaussian_model, scored)
-    assert head["score"] == verdict.score and head["score_text"].startswith(format(verdict.score, ".6g"))
+    assert head["score"] == verdict.score and head["score_text"].startswith(format(verdict.score, ".4g"))
     assert head["times"] == mismatch.times.tolist()
     for name, maps in (("weighted", mismatch.weighted(HEAT)), ("running", mismatch.running(HEAT))):
-        scale = np.array(head["scales"][name])[:, None, None]
+        low, high = np.array(head["scales"][name]).T[..., None, None]
         codes = arrays[name].astype(float)
-        inside = maps <= scale
-        assert (np.abs(codes / 254 * scale - maps) / scale)[inside].max() <= 0.51 / 254
+        inside = maps <= high
+        shown = low + codes / 254 * (high - low)
+        assert (np.abs(shown - np.maximum(maps, low)) / (high - low))[inside].max() <= 0.51 / 254
         assert (codes[~inside] == messages.OVER).all()
-    assert head["beyond"] == (mismatch.heatmap(HEAT) > head["scales"]["running"][-1]).mean()
+    assert head["beyond"] == (mismatch.heatmap(HEAT) > head["scales"]["running"][-1][1]).mean()
     np.testing.assert_allclose(arrays["per_time"], mismatch.per_time(HEAT), rtol=1e-3, atol=1e-7)
     normal_range = gaussian_model.normal_ranges["blob"]
     np.testing.assert_array_equal(arrays["upper"], normal_range.upper)
@@ -84,17 +86,25 @@ def test_normal_range_is_left_out_where_it_does_not_apply(gaussian_model, scored
         assert "upper" not in arrays and "K = 2, min" in head["band_note"]
 
 
-def test_colours_end_at_three_times_what_good_pictures_reach_at_each_time(gaussian_model):
+def test_colours_run_from_the_least_of_good_pictures_to_three_times_as_far_as_their_most(gaussian_model):
     normal_range = gaussian_model.normal_ranges["blob"]
     r, times = HEAT.exponent, normal_range.times
     own = scales_of_good(normal_range, r, times)
     for j, t in enumerate(times):
-        assert own.weighted[j] == pytest.approx(3 * np.quantile(t**r * normal_range.upper[j], 0.9))
-    first = NormalRange(times[:2], normal_range.lower[:2], normal_range.upper[:2])
-    assert own.running[1] == pytest.approx(first.scale(r)) and own.running[-1] == normal_range.scale(r)
+        low, high = np.quantile(t**r * normal_range.lower[j], 0.5), np.quantile(t**r * normal_range.upper[j], 0.9)
+        assert own.weighted[j] == pytest.approx([low, low + 3 * (high - low)])
+    weights = (times**r)[:, None, None]
+    low = np.median((weights * normal_range.lower).mean(0))
+    high = np.quantile((weights * normal_range.upper).mean(0), 0.9)
+    assert own.running[-1] == pytest.approx([low, low + 3 * (high - low)])
     other = scales_of_good(normal_range, r, np.array([times[0], times[:2].mean(), times[-1]]))
-    assert other.weighted[1] == pytest.approx(own.weighted[:2].mean())
-    assert other.running[-1] == normal_range.scale(r)
+    assert other.weighted[1] == pytest.approx(own.weighted[:2].mean(0))
+
+
+def test_scores_have_four_digits_or_as_many_as_tell_them_apart():
+    assert messages.figure(92.45081) == "92.45" and messages.figure(123456.0) == "1.235e+05"
+    assert (messages.figure(72.96721, 72.96724), messages.figure(72.96724, 72.96721)) == ("72.96721", "72.96724")
+    assert messages.figure(5.0, 5.0) == "5"
 
 
 def test_without_a_normal_range_colours_end_at_the_largest_value_of_each_map(gaussian_model, scored):
@@ -145,7 +155,7 @@ def test_what_was_scored_can_be_taken_away(gaussian_model, scored, tmp_path):
     tokens = []
     for name in names:
         picture = view.Shown(name, pixels, messages.outline(mask))
-        result = scoring.Scored(picture, gaussian_model, "blob", PATHS, mismatch)
+        result = scoring.Scored(picture, gaussian_model, "blob", PATHS, mismatch, {})
         tokens.append(scoring.RESULTS.put(result, 1))
     heat = gaussian_model.info.heat
     with zipfile.ZipFile(download.write_zip(tmp_path, [*tokens, "gone"], heat)) as archive:
@@ -187,8 +197,8 @@ def test_a_wish_changes_with_what_it_is_for_and_only_then():
 def test_partial_message_brings_the_image_only_once(scored):
     pixels, _, _, verdict = scored
     head = {"name": "a", "t": 0.5, "done": 1, "total": 3}
-    first, arrays = messages.unpack(view.partial_message(head, verdict.heatmap, 2.0, pixels))
-    later, _ = messages.unpack(view.partial_message(head, verdict.heatmap, 2.0, None))
+    first, arrays = messages.unpack(view.partial_message(head, verdict.heatmap, (0.0, 2.0), pixels))
+    later, _ = messages.unpack(view.partial_message(head, verdict.heatmap, (0.0, 2.0), None))
     assert first["image"].startswith("data:image/png;base64,") and later["image"] is None
     assert arrays["running"].shape == (1, *verdict.heatmap.shape)
 
@@ -333,7 +343,8 @@ def test_a_detector_is_fitted_once_for_all_who_wait_and_says_how_far_it_is(good,
     assert has_exact_mean(model.field("blob")) and len(calls) == 1
 
 
-def test_a_detector_that_failed_is_tried_again(good, tmp_path):
+def test_a_detector_that_failed_is_tried_again(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "SETTINGS", FitSettings.parse(**PIXELS))
     away = good.rename(tmp_path / "away")
     good.mkdir()
     with pytest.raises(FlowMismatchingError):
@@ -374,3 +385,10 @@ def test_no_embedded_file_is_too_large_for_a_space():
     """The Hub takes files above 10 MB by LFS only."""
     large = [p for p in (ROOT / "demo").rglob("*") if p.is_file() and p.stat().st_size > 10_000_000]
     assert large == []
+
+
+def test_the_container_file_copies_what_is_there():
+    lines = (ROOT / "demo" / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]]
+    assert {"requirements.txt", "app.py", "fmcore", "demo"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)

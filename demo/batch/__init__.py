@@ -1,0 +1,1 @@
+"""The Batch tab: score many pictures at once, relabel them by a threshold, take everything away."""

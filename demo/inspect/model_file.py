@@ -1,0 +1,76 @@
+"""A fitted model as one zip file: taken away, and brought back by whoever has it.
+
+What is brought back is somebody else's: JSON and safetensors only, read by fmcore's own loader, and nothing in it may
+make this server fetch an encoder or take pictures of a size that it does not offer itself.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from demo.common.archive import MEGABYTE, Limits, unpack
+from demo.common.own import MODELS, size_of
+from fmcore.detector.model import FILE, Model, ModelInfo, load_model, read_info, save_model
+from fmcore.errors import ModelError, SettingsError
+from fmcore.views.encoder import DEFAULT
+
+NAME = "flow-mismatching-model.zip"
+LIMITS = Limits(count=40, single=150 * MEGABYTE, total=200 * MEGABYTE)
+MOST_CATEGORIES = 40
+LARGEST = {"height": 256, "width": 256, "pixel_height": 1024, "pixel_width": 1024, "channels": 4096}
+_WEIGHTS = re.compile(r"weights-\d+\.safetensors")
+
+
+def write_model(folder: Path, token: str | None) -> Path:
+    """The model as a zip file inside an existing empty folder. Raises `SettingsError` if it is gone."""
+    model = MODELS.get(token)
+    if model is None:
+        raise SettingsError("There is no fitted model to save: give good pictures and press 'Fit' first.")
+    save_model(folder / "model", model)
+    with zipfile.ZipFile(folder / NAME, "w") as archive:  # weights do not become smaller
+        for path in sorted((folder / "model").iterdir()):
+            archive.write(path, f"model/{path.name}")
+    return folder / NAME
+
+
+def open_model(path: Path) -> tuple[Model, str]:
+    """The model in an uploaded zip file, and the token under which it is kept now.
+
+    Raises:
+        DataError: if it is no zip file, or too large. ModelError: if it holds no model that can be used here.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        folder.mkdir()
+        for entry in unpack(path, Path(temporary) / "parts", _wanted, LIMITS):
+            if entry.path is None:
+                raise ModelError(entry.why)
+            entry.path.rename(folder / entry.name.name)
+        if not (folder / FILE).is_file():
+            raise ModelError(f"'{path.name}' holds no model: it takes {FILE} and its weights, as they were saved.")
+        _check(read_info(folder))
+        try:
+            model = load_model(folder)
+        except ModelError as error:
+            raise ModelError(str(error).replace(str(folder), path.name)) from None
+    return model, MODELS.put(model, size_of(model))
+
+
+def _wanted(name: PurePosixPath) -> bool:
+    return name.name == FILE or _WEIGHTS.fullmatch(name.name) is not None
+
+
+def _check(info: ModelInfo) -> None:
+    if len(info.categories) > MOST_CATEGORIES:
+        raise ModelError(f"This model has {len(info.categories)} categories: at most {MOST_CATEGORIES} are taken.")
+    for category in info.categories.values():
+        config = category.view.config
+        if config.get("encoder", DEFAULT) != DEFAULT:
+            raise ModelError(f"This model needs another encoder than '{DEFAULT}': use it with the command line.")
+        for name, largest in LARGEST.items():
+            side = config.get(name, 1)
+            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= largest:
+                raise ModelError(f"This model's view is not usable here: '{name}' must be 1 to {largest}.")

@@ -10,12 +10,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from fmcore.detector.regions import find_regions, mark
 from PIL import Image
 
 from demo.batch.batch import Batch
 from fmcore.data.heatmap_file import HeatmapWriter
-from fmcore.detector.calibration import judged_at
+from fmcore.detector.score import find_regions, mark
 
 NAME = "flow-mismatching-batch.zip"
 COLUMNS = ("name", "label", "score", "threshold", "anomalous", "regions", "largest_region_pixels", "files")
@@ -33,7 +32,7 @@ def write_zip(folder: Path, batch: Batch, threshold: float | None) -> Path:
     lines.writerow(COLUMNS)
     with zipfile.ZipFile(folder / NAME, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for number, row in enumerate(rows, 1):
-            verdict = row.verdict if threshold is None else judged_at(row.verdict, threshold)
+            verdict = row.verdict if threshold is None else row.verdict.against(threshold)
             name = f"{number:03d}_{re.sub(r'[^A-Za-z0-9.-]+', '_', row.name)[-80:]}"
             factor = min(1.0, MOST_SIDE / max(row.size))
             height, width = (max(1, round(side * factor)) for side in row.size)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fmcore.detector.regions import find_regions, mark
 
 from demo.common.messages import outline
 from fmcore.detector.model import Model
-from fmcore.detector.score import Verdict
+from fmcore.detector.score import Verdict, find_regions, mark
 
 MOST = 6  # regions that are listed
 

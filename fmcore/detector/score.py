@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from scipy.ndimage import find_objects, label, maximum, sum_labels
@@ -27,6 +27,10 @@ class Verdict:
     anomalous: bool | None
     note: str
 
+    def against(self, threshold: float) -> Self:
+        """The same score judged by another threshold."""
+        return replace(self, threshold=threshold, anomalous=self.score > threshold, note="")
+
 
 class Region(NamedTuple):
     """``box`` is left, top, width, height; ``area`` a number of pixels; ``peak`` the map's largest value in it."""
@@ -42,22 +46,30 @@ class Result(Verdict):
 
     @property
     def mask(self) -> np.ndarray | None:
-        """``(H, W)`` bool, None without a threshold: where the map exceeds half of it. The score adds the mean of the
-        top to the maximum, so a place above that alone would make the picture anomalous."""
-        return None if self.threshold is None else self.heatmap > self.threshold / 2
+        """`mark`, ``(H, W)`` bool; None without a threshold."""
+        return None if self.threshold is None else mark(self.heatmap, self.threshold)
 
     @property
     def regions(self) -> list[Region]:
-        """Connected regions of the mask, diagonal neighbours joined, the highest peak first."""
-        if self.threshold is None:
-            return []
-        labels, count = label(self.mask, structure=np.ones((3, 3)))
-        numbers, found = np.arange(1, count + 1), []
-        areas, peaks = sum_labels(labels > 0, labels, numbers), maximum(self.heatmap, labels, numbers)
-        for (rows, columns), area, peak in zip(find_objects(labels), areas, peaks, strict=True):
-            box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
-            found.append(Region(box, int(area), float(peak)))
-        return sorted(found, key=lambda region: -region.peak)
+        """`find_regions`; none without a threshold."""
+        return [] if self.threshold is None else find_regions(self.heatmap, self.threshold)
+
+
+def mark(heatmap: np.ndarray, threshold: float) -> np.ndarray:
+    """``(H, W)`` bool: where the map exceeds half the threshold of the score, which adds the mean of the top to the
+    maximum: a place above that alone would make the picture anomalous."""
+    return heatmap > threshold / 2
+
+
+def find_regions(heatmap: np.ndarray, threshold: float) -> list[Region]:
+    """Connected regions of `mark`, diagonal neighbours joined, the highest peak first."""
+    labels, count = label(mark(heatmap, threshold), structure=np.ones((3, 3)))
+    numbers, found = np.arange(1, count + 1), []
+    areas, peaks = sum_labels(labels > 0, labels, numbers), maximum(heatmap, labels, numbers)
+    for (rows, columns), area, peak in zip(find_objects(labels), areas, peaks, strict=True):
+        box = (columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        found.append(Region(box, int(area), float(peak)))
+    return sorted(found, key=lambda region: -region.peak)
 
 
 def score_steps(

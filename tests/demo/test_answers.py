@@ -10,7 +10,6 @@ import threading
 import numpy as np
 import pytest
 from conftest import assert_one_sentence, draw_blob
-from fmcore.detector.regions import find_regions
 from PIL import Image
 
 from demo.common import answering, embedded, messages
@@ -20,6 +19,7 @@ from demo.inspect import scoring
 from demo.inspect.sight import sight
 from fmcore.data.picture import Picture, read_picture
 from fmcore.detector.model import save_model
+from fmcore.detector.score import find_regions
 from fmcore.detector.score import score as score_picture
 from fmcore.mismatch import HeatSettings
 from fmcore.path import draw_noise, interior_times

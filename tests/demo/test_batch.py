@@ -13,7 +13,6 @@ import gradio as gr
 import numpy as np
 import pytest
 from conftest import SIZE, assert_one_sentence, draw_blob, write_blobs
-from fmcore.detector.regions import find_regions, mark
 from PIL import Image
 
 from demo.batch import batch as work
@@ -24,6 +23,7 @@ from demo.batch.view import batch_message
 from demo.common import messages
 from fmcore.data.picture import read_picture
 from fmcore.detector.model import save_model
+from fmcore.detector.score import find_regions, mark
 from fmcore.detector.score import score as score_picture
 from fmcore.errors import DataError, SettingsError
 from fmcore.evaluation.metrics import auroc

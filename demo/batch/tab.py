@@ -16,6 +16,7 @@ from demo.common.blocks import BATCH_WORK, HOUR, PLUMBING, drop_zone, tab_of
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
 from demo.common.own import OWN, OWN_LABEL, find_model
+from fmcore.detector.thresholds import check_value
 from fmcore.errors import FlowMismatchingError, SettingsError
 
 DROP = "Drop pictures, or a zip file of them, to score them all."
@@ -139,8 +140,10 @@ def _download(token, event: gr.EventData):
     if batch is None or not batch.finished()[0]:
         raise SettingsError(GONE)
     threshold = (event._data or {}).get("threshold")
-    if threshold is not None and not isinstance(threshold, int | float):
-        raise SettingsError("The threshold must be a number.")
+    if threshold is not None:
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+            raise SettingsError("The threshold must be a number.")
+        check_value(threshold)
     with tempfile.TemporaryDirectory() as folder:
         path = write_zip(Path(folder), batch, threshold)
         yield gr.update(value=str(path), visible=True)

@@ -137,8 +137,7 @@ def window(chrome, tmp_path):
 @pytest.fixture
 def page(window, gear_url):
     """The app, freshly opened, with its first example scored."""
-    window.get_log("browser")  # of an earlier test
-    window.get(gear_url)
+    go_to(window, gear_url)
     wait(window, "ready")
     return window
 
@@ -150,9 +149,16 @@ def seen(window, gear_url):
     named = "return document.querySelector('.fm .named')?.textContent.startsWith('Example')"
     inspect = "return document.querySelector('button[role=tab]')?.getAttribute('aria-selected') === 'true'"
     if not (script(window, kept, gear_url) and script(window, named) and script(window, inspect)):
-        window.get(gear_url)
+        go_to(window, gear_url)
         wait(window, "ready")
     return window
+
+
+def go_to(page, address: str) -> None:
+    """Open an address; what an earlier page says as it is left is not taken for an error of the next one."""
+    page.get("about:blank")
+    page.get_log("browser")
+    page.get(address)
 
 
 def script(page, code: str, *arguments):

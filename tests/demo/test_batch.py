@@ -191,7 +191,7 @@ def test_menus_left_as_they_were_change_nothing(blobs):
 
 def test_a_download_is_judged_at_the_threshold_of_the_page(batch):
     token = work.BATCHES.put(batch, batch.size)
-    for threshold, part in (("3", "must be a number"), ([1], "must be a number")):
+    for threshold, part in (("3", "a number"), ([1], "a number"), (float("nan"), "not usable"), (-1, "not usable")):
         with pytest.raises(gr.Error, match=part):
             list(tab._download(token, gr.EventData(None, {"threshold": threshold})))
     with pytest.raises(gr.Error, match="made room"):

@@ -17,6 +17,7 @@ from browsing import (
     LOOKS,
     REPAINT_MS,
     assert_accessible,
+    go_to,
     no_errors,
     press_tab,
     running_app,
@@ -271,7 +272,7 @@ def features_url(tmp_path_factory):
 
 def test_the_model_on_feature_maps_is_made_at_the_start_and_judges(window, features_url):
     page = window
-    page.get(features_url)
+    go_to(page, features_url)
     wait(page, "ready", 90)
     assert text(page, ".verdict .word") in ("Anomalous", "Normal") and "threshold" in text(page, ".figures")
     assert "16 × 16" in text(page, ".place") and "the mean over all noise" in text(page, ".now figcaption")
@@ -325,7 +326,7 @@ def test_a_pixel_model_shows_what_the_field_sees_and_what_is_marked(seen, pictur
 
 
 def test_an_address_restores_tab_example_and_settings_and_back_goes_back(window, gear_url):
-    window.get(f"{gear_url}/?tab=inspect&model=gaussian&category=gear&example=3&exponent=1")
+    go_to(window, f"{gear_url}/?tab=inspect&model=gaussian&category=gear&example=3&exponent=1")
     wait(window, "ready")
     assert "No verdict" in text(window, ".verdict") and "example=3" in window.current_url
     until(lambda: "exponent=1" in window.current_url, "the settings in the address")
@@ -337,7 +338,7 @@ def test_an_address_restores_tab_example_and_settings_and_back_goes_back(window,
     chosen = "return document.querySelector('button[role=tab][aria-selected=true]').textContent.trim()"
     until(lambda: script(window, chosen) == "Inspect", "the tab before")
     assert "example=1" in window.current_url
-    window.get(f"{gear_url}/?tab=compare")
+    go_to(window, f"{gear_url}/?tab=compare")
     until(lambda: script(window, "return document.querySelector('.cp')?.dataset.state") == "ready", "the asked tab", 40)
     assert script(window, chosen) == "Compare"
     no_errors(window)

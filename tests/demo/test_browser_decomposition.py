@@ -10,6 +10,7 @@ from browsing import (
     LOOKS,
     REPAINT_MS,
     assert_accessible,
+    go_to,
     no_errors,
     press_tab,
     script,
@@ -51,11 +52,10 @@ def tab(page):
 @pytest.fixture
 def looked(window, gear_url):
     """As `tab`, but as an earlier test left it: for tests that only look."""
-    window.get_log("browser")
     here = "return location.origin === arguments[0] && document.querySelector('.fd')?.checkVisibility() && !uploaded()"
     here = here.replace("uploaded()", "document.querySelector('#fd-files .file-preview')")
     if not (script(window, here, gear_url) and state(window) == "ready"):
-        window.get(gear_url)
+        go_to(window, gear_url)
         open_tab(window)
     return window
 

@@ -6,7 +6,7 @@ import statistics
 import time
 
 import pytest
-from browsing import LOOKS, assert_accessible, no_errors, press_tab, script, show_at, text, until
+from browsing import LOOKS, assert_accessible, go_to, no_errors, press_tab, script, show_at, text, until
 
 DRAG_MS = 150  # on two idle cores; measured 25 to 40 there
 TOLERANCE = 2  # for a machine that does other work at the same time
@@ -17,8 +17,7 @@ TRAINED_WITHIN = 60  # seconds; about 5 on an idle core
 @pytest.fixture
 def page(window, gear_url):
     """The tab, freshly opened."""
-    window.get_log("browser")
-    window.get(gear_url)
+    go_to(window, gear_url)
     open_tab(window)
     return window
 
@@ -28,7 +27,7 @@ def looked(window, gear_url):
     """As `page`, but as an earlier test left it: for tests that ask the same of any state."""
     here = "return location.origin === arguments[0] && document.querySelector('.pg')?.checkVisibility()"
     if not script(window, here, gear_url):
-        window.get(gear_url)
+        go_to(window, gear_url)
         open_tab(window)
     return window
 
@@ -219,12 +218,12 @@ def test_own_points_are_drawn_and_used(page):
     until(lambda: "0 of at most" in text(page, ".pg .count"), "an empty plane again")
 
 
-def test_errors_are_shown_as_a_sentence(looked):
-    script(looked, "document.querySelector('.pg .times').max = 99")
-    set_value(looked, ".times", 60)
-    until(lambda: "choose at most 48" in text(looked, ".pg .say"), "the sentence")
-    set_value(looked, ".times", 10)
-    until(lambda: text(looked, ".pg .say") == "", "its end")
+def test_errors_are_shown_as_a_sentence(page):
+    script(page, "document.querySelector('.pg .times').max = 99")
+    set_value(page, ".times", 60)
+    until(lambda: "choose at most 48" in text(page, ".pg .say"), "the sentence")
+    set_value(page, ".times", 10)
+    until(lambda: text(page, ".pg .say") == "", "its end")
 
 
 def test_fits_every_screen_and_is_accessible(looked, tmp_path):
@@ -240,7 +239,7 @@ def test_fits_every_screen_and_is_accessible(looked, tmp_path):
 
 def test_nothing_is_asked_before_the_tab_is_seen(window, gear_url):
     page = window
-    page.get(gear_url)
+    go_to(page, gear_url)
     until(lambda: page.find_elements("css selector", "button[role=tab]"), "the tabs", 40)
     time.sleep(1)
     asked = script(

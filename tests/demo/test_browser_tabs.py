@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from browsing import LOOKS, assert_accessible, no_errors, press_tab, script, show_at, text, until, upload
+from browsing import LOOKS, assert_accessible, go_to, no_errors, press_tab, script, show_at, text, until, upload
 from PIL import Image
 
 from fmcore.data.picture import read_picture
@@ -22,8 +22,7 @@ FIT = "return document.documentElement.scrollWidth"
 @pytest.fixture
 def fresh(window, gear_url):
     """The app, just opened, whatever it shows."""
-    window.get_log("browser")
-    window.get(gear_url)
+    go_to(window, gear_url)
     return window
 
 

@@ -8,17 +8,8 @@ from typing import Annotated
 import typer
 
 from fmcore.cli.console import notes, watch
-from fmcore.cli.options import (
-    Category,
-    Device,
-    Given,
-    JsonFile,
-    check_device,
-    check_writable,
-    with_settings,
-    write_json,
-)
-from fmcore.data.layouts import not_read
+from fmcore.cli.options import Category, Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
+from fmcore.data.folders import not_read, read_folder
 from fmcore.detector.calibration import describe, of_folder, of_rate, of_value
 from fmcore.detector.model import FILE, load_model, save_info
 from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
@@ -134,6 +125,8 @@ def evaluate(
     settings = evaluation.EvaluateSettings.parse(**options, paths=paths, heat=heat)
     sets, results = evaluation.test_categories(data, loaded, category), {}
     check_writable(json_file)
+    found = read_folder(data)
+    notes.print(" ".join([f"Found {found.layout}.", *found.notes]))
     for name, items in sets.items():
         *_, record = watch(evaluation.evaluate(loaded, items, settings.replace(category=name)), name)
         results[name] = record.result
@@ -141,7 +134,7 @@ def evaluate(
     result = next(iter(results.values())) if len(results) == 1 else evaluation.mean_of(results)
     if len(results) > 1:
         _print(result)
-    write_json(json_file, result)
+    save_json(json_file, result)
     raise typer.Exit(1 if any(r["unreadable"] for r in results.values()) else 0)
 
 
@@ -156,5 +149,5 @@ def _print(result: dict) -> None:
         print(f"  {title:<14}{shown[name]}" + ("" if interval is None else "   {:.4f} to {:.4f}".format(*interval)))
     for item in result.get("unreadable", ()):
         notes.print(f"Left out: {item['reason']}")
-    for reason in result.get("undefined", ()):
-        notes.print(reason)
+    for sentence in (*result.get("undefined", ()), *result.get("notes", ())):
+        notes.print(sentence)

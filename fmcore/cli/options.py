@@ -121,7 +121,7 @@ def check_writable(path: Path | None, *, folder: bool = False) -> None:
         raise DataError(f"'{path}' cannot be written ({error.strerror}): give another name.") from None
 
 
-def write_json(path: Path | None, value: Any) -> None:
+def save_json(path: Path | None, value: Any) -> None:
     """Where there is a ``path``; makes its folder."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from fmcore.data import layouts
-from fmcore.data.decoder import open_image, upright_size
+from fmcore.data.decoder import full_scale, open_image, upright_size
 from fmcore.data.layouts import GOOD as GOOD
 from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
 from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
@@ -49,13 +49,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class SetDescription:
-    """Of what is readable: median height and width, as a viewer shows them, whether all are gray, and how many bits
-    hold the largest value of all 16-bit images."""
+    """Of what is readable: median height and width, as a viewer shows them, whether all are gray, how many bits
+    hold the largest value of all 16-bit images, and how many of a set in colour are stored as gray."""
 
     height: int
     width: int
     is_gray: bool
     bits: int = 16
+    gray_among_colour: int = 0
 
 
 def describe_set(sources: Sequence[Any]) -> SetDescription:
@@ -66,8 +67,8 @@ def describe_set(sources: Sequence[Any]) -> SetDescription:
         try:
             if isinstance(source, str | Path):
                 with open_image(source) as image:
-                    size, mode = upright_size(image), image.mode
-                largest = max(largest, read_picture(source).largest) if mode.startswith("I") else largest
+                    size, mode, full = upright_size(image), image.mode, full_scale(image)
+                largest = max(largest, read_picture(source).largest) if full == 65535 else largest
                 is_colour = mode[0] not in "1LIF" or mode == "LAB"
             else:
                 picture = Picture.of(source)
@@ -80,7 +81,8 @@ def describe_set(sources: Sequence[Any]) -> SetDescription:
         raise DataError(f"None of the {len(sources)} images could be read.{reason}")
     sample = coloured[:: -(-len(coloured) // SAMPLE) or 1]
     is_gray = all(isinstance(found, Unreadable) or found.is_gray for found in read_pictures(sample))
-    return SetDescription(*(round(median(sides)) for sides in zip(*sizes, strict=True)), is_gray, bits_of(largest))
+    height, width = (round(median(sides)) for sides in zip(*sizes, strict=True))
+    return SetDescription(height, width, is_gray, bits_of(largest), 0 if is_gray else len(sizes) - len(coloured))
 
 
 def read_pictures(sources: Sequence[Any]) -> Iterator[Picture | Unreadable]:

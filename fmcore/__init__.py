@@ -17,18 +17,8 @@ Conventions, kept by every module of this package:
 - A velocity field is anything callable ``(x, t) -> v`` with ``x`` and ``v`` of one shape and ``t`` a
   float or a tensor ``(B,)``.
 
-Data flows one way: picture -> view -> field -> mismatch -> heat map, score -> verdict, figures. The rooms, each
-importing only from those above it:
-
-- `fmcore.data`: one decoder, folders of images, what is wrong with them, the rendered example set
-- `fmcore.views`: Picture -> the tensor a field lives on (pixels, feature maps of a pretrained encoder), and back
-- `fmcore.fields`: every ``(x, t) -> v``: closed forms, the U-Net, laws of the plane
-- `fmcore.mismatch`: the gap along paths (Eq. 2), its aggregation, heat map and score (Eqs. 3-4)
-- `fmcore.training`: Eq. 1
-- `fmcore.detector`: view + field + threshold: what is fitted, saved and used
-- `fmcore.decomposition`: denoising term and Fisher divergence; landscapes of the plane
-- `fmcore.evaluation`: metrics, intervals, baselines, benchmark
-- `fmcore.cli`: the command line
+Data flows one way: picture -> view -> field -> mismatch -> heat map, score -> verdict, figures. README.md names the
+rooms, each importing only from those above it.
 
 Method: Chen, Moradi, Paynabar, Yan, "Flow Mismatching", arXiv 2605.23070.
 """

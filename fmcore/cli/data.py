@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fmcore.cli.console import notes, watch
-from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writable, with_settings, write_json
+from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
 from fmcore.data.check import check as run_check
 from fmcore.data.rendered import RenderSettings, write_dataset
 from fmcore.evaluation import benchmark as bench
@@ -22,6 +22,9 @@ def check(
     json_file: JsonFile = None,
 ) -> None:
     """Say what a data folder holds, what is missing and what is damaged (exit code 1).
+
+    Layouts: flat; train/good, test/good, test/DEFECT, ground_truth/DEFECT/NAME_mask.png (MVTec AD, LOCO, BTAD); VisA;
+    good or normal or ok beside bad or abnormal or defect and mask.
 
     Example: python -m fmcore check parts
     """
@@ -45,7 +48,7 @@ def check(
     print(f"Fitting takes at most about {report.memory / 1e9:.1f} GB of memory at the defaults.")
     if not report.damaged:
         print("Nothing is damaged.")
-    write_json(json_file, found)
+    save_json(json_file, found)
     raise typer.Exit(1 if report.damaged else 0)
 
 

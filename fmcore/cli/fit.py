@@ -10,6 +10,7 @@ import typer
 
 from fmcore.cli.console import notes, watch
 from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writable, with_settings
+from fmcore.data.check import in_both
 from fmcore.data.folders import find_good_images
 from fmcore.detector import fit as fitting
 from fmcore.detector.calibration import describe
@@ -63,6 +64,9 @@ def fit(
     check_writable(out, folder=True)
     accelerator = join(target)
     notes.print(good.summary() + (f" Training in {accelerator.num_processes} processes." if accelerator else ""))
+    for name in good.categories:
+        for sentence in in_both(good, name):
+            notes.print(f"{name}: {sentence}")
     remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
     skipped, nothing = False, torch.tensor(0.0, device=accelerator.device if accelerator else "cpu")
     with one_sentence_if_another_ends():

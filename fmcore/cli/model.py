@@ -8,20 +8,11 @@ from typing import Annotated
 import typer
 
 from fmcore.cli.console import notes, watch
-from fmcore.cli.options import (
-    Category,
-    Device,
-    Given,
-    JsonFile,
-    check_device,
-    check_writable,
-    with_settings,
-    write_json,
-)
-from fmcore.data.layouts import not_read
+from fmcore.cli.options import Category, Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
+from fmcore.data.folders import arriving, name_files, not_read, read_folder
 from fmcore.detector.calibration import describe, of_folder, of_rate, of_value
 from fmcore.detector.model import FILE, load_model, save_info
-from fmcore.detector.score_files import EXTRAS, TABLE, name_files, score_files
+from fmcore.detector.score_files import EXTRAS, TABLE, score_files
 from fmcore.errors import SettingsError
 from fmcore.evaluation import evaluate as evaluation
 from fmcore.evaluation.metrics import TITLES
@@ -42,9 +33,10 @@ def score(
     masks: Annotated[bool, typer.Option("--masks", help="Also NAME_mask.png, white where anomalous.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Also NAME_map.npy, the heat map as float32.")] = False,
     regions: Annotated[bool, typer.Option("--regions", help="Also regions.jsonl, anomalous regions.")] = False,
+    arrivals: Annotated[bool, typer.Option("--watch", help="Go on with what comes into a folder.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Score images: a heat-map PNG each, and scores.csv.
+    """Score images: a heat-map PNG each, and scores.csv. What the same command has done before is kept.
 
     \b
     Columns of scores.csv:
@@ -62,12 +54,17 @@ def score(
     loaded = load_model(model, check_device(device))
     category = loaded.category(category)
     paths, heat = loaded.info.paths.replace(**paths), loaded.info.heat.replace(**heat)
-    files, left_out = name_files(images)
+    if arrivals and not (len(images) == 1 and images[0].is_dir()):
+        raise SettingsError("Option --watch takes one folder.")
+    files, left_out = (arriving(images[0]), 0) if arrivals else name_files(images)
     check_writable(out, folder=True)
     check_writable(out / TABLE)
     extras = [name for name, asked in zip(EXTRAS, (masks, raw, regions), strict=True) if asked]
     options = {"category": category, "paths": paths, "heat": heat, "threshold": threshold, "extras": extras}
-    *_, done = watch(score_files(loaded, files, out, **options), "scoring")
+    for done in watch(score_files(loaded, files, out, **options), "scoring", "The same command goes on from here."):
+        if arrivals and done.row:
+            row = done.row
+            print(row["file"], row.get("score", "-"), row.get("verdict") or row.get("error", ""), sep="\t", flush=True)
     if unread := not_read(*(path for path in images if path.is_dir())):
         notes.print(unread)
     if left_out:
@@ -134,6 +131,8 @@ def evaluate(
     settings = evaluation.EvaluateSettings.parse(**options, paths=paths, heat=heat)
     sets, results = evaluation.test_categories(data, loaded, category), {}
     check_writable(json_file)
+    found = read_folder(data)
+    notes.print(" ".join([f"Found {found.layout}.", *found.notes]))
     for name, items in sets.items():
         *_, record = watch(evaluation.evaluate(loaded, items, settings.replace(category=name)), name)
         results[name] = record.result
@@ -141,7 +140,7 @@ def evaluate(
     result = next(iter(results.values())) if len(results) == 1 else evaluation.mean_of(results)
     if len(results) > 1:
         _print(result)
-    write_json(json_file, result)
+    save_json(json_file, result)
     raise typer.Exit(1 if any(r["unreadable"] for r in results.values()) else 0)
 
 
@@ -156,5 +155,5 @@ def _print(result: dict) -> None:
         print(f"  {title:<14}{shown[name]}" + ("" if interval is None else "   {:.4f} to {:.4f}".format(*interval)))
     for item in result.get("unreadable", ()):
         notes.print(f"Left out: {item['reason']}")
-    for reason in result.get("undefined", ()):
-        notes.print(reason)
+    for sentence in (*result.get("undefined", ()), *result.get("notes", ())):
+        notes.print(sentence)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import torch
 import typer
 
+from fmcore.data.heatmap_file import replace
 from fmcore.errors import DataError, SettingsError
 from fmcore.settings import Settings
 
@@ -121,8 +122,8 @@ def check_writable(path: Path | None, *, folder: bool = False) -> None:
         raise DataError(f"'{path}' cannot be written ({error.strerror}): give another name.") from None
 
 
-def write_json(path: Path | None, value: Any) -> None:
+def save_json(path: Path | None, value: Any) -> None:
     """Where there is a ``path``; makes its folder."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        replace(path, lambda file: file.write(json.dumps(value, indent=1).encode()))

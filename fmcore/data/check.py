@@ -134,7 +134,7 @@ def check(data: str | Path) -> Iterator[CheckRecord]:
             report.notes.append(f"{name}: {len(part.sizes)} image sizes, {shapes}; all are resized to one size.")
         if len(part.channels) > 1:
             report.notes.append(f"{name}: {part.channels['gray']} gray and {part.channels['RGB']} RGB images.")
-        report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *_in_both(found, name))]
+        report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *in_both(found, name))]
     if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
     pixels = max((min(w * h, KEPT_PIXELS) for part in report.categories.values() for w, h in part.sizes), default=0)
@@ -165,7 +165,7 @@ def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport)
         report.damaged.append(f"{where}: {error}")
 
 
-def _in_both(found: DataFolder, name: str) -> list[str]:
+def in_both(found: DataFolder, name: str) -> list[str]:
     """A sentence on test images whose bytes are those of a training image."""
     paths = [p for p in (*found.categories.get(name, ()), *(i.path for i in found.test.get(name, ()))) if p.is_file()]
     sizes, known, same = Counter(path.stat().st_size for path in paths), {}, []

@@ -1,17 +1,20 @@
 """From an image file to pixels: the one place where files are opened, within a bound on memory.
 
-Policy, the same everywhere: the first frame; EXIF orientation applied; 16-bit gray scaled by its type; transparency
+Policy, the same everywhere: the first frame; EXIF orientation applied; 16 bits scaled by their type; transparency
 composited on white (in a mask: not marked); then gray or RGB. What is larger than wanted is reduced while it is read,
 by a whole factor: JPEG in its decoder, everything else by averaging blocks in strips, without a second copy.
 """
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -29,6 +32,7 @@ SUFFIXES += (".avif", ".jp2", ".j2k", ".jpx")
 UNREAD = tuple(".heic .heif .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .exr .tga".split())
 
 _ORIENTATION = 0x0112
+_DEEP = re.compile("RGBA?;16[BLN]")  # colour of 16 bits, as Pillow calls the layout in the file
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 _ERRORS = {
     Image.DecompressionBombError: "is too large (over 178 megapixels): resize it",
@@ -85,16 +89,19 @@ def upright_size(image: Image.Image, size: tuple[int, int] | None = None) -> tup
 def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
     """About `KEPT_PIXELS` at most, ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, or float32 in [0, 1] where the file
     holds 16 bits; and the height and width that it had before."""
-    size, factor = image.size, _factor(image)
+    size, factor, low = image.size, _factor(image), _low_bytes(image)
     if factor > 1:
         image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))  # changes JPEG files only
     image.load()
     factor = _factor(image)
 
-    def reduced(strip: Image.Image) -> np.ndarray:
-        return np.asarray(Image.fromarray(_to_pixels(strip, name)).reduce(factor))
+    def reduced(strip: Image.Image, *low: Image.Image) -> np.ndarray:
+        if not low:
+            return np.asarray(Image.fromarray(_to_pixels(strip, name)).reduce(factor))
+        planes = np.moveaxis(_of_two_bytes(strip, *low), 2, 0)  # Pillow has no colour of floats
+        return np.dstack([Image.fromarray(plane).reduce(factor) for plane in planes])
 
-    return _by_strips(image, factor, reduced), upright_size(image, size)
+    return _by_strips([image, *low], factor, reduced), upright_size(image, size)
 
 
 def decode_levels(image: Image.Image, name: str) -> np.ndarray:
@@ -107,12 +114,49 @@ def decode_levels(image: Image.Image, name: str) -> np.ndarray:
         rgba = np.asarray(part.convert("RGBA"))
         return rgba[..., :3].max(axis=2) * (rgba[..., 3] >= 128)
 
-    return _by_strips(image, 1, levels)
+    return _by_strips([image], 1, levels)
 
 
 def full_scale(image: Image.Image) -> int:
-    """The largest value that a channel of the file can hold: 255, 65535, or 1 of floats."""
-    return 65535 if image.mode.startswith("I") else 1 if image.mode == "F" else 255
+    """The largest value that a channel of a file not yet decoded can hold: 255, 65535, or 1 of floats."""
+    return 65535 if image.mode.startswith("I") or _is_deep(image) else 1 if image.mode == "F" else 255
+
+
+def _low_bytes(image: Image.Image) -> list[Image.Image]:
+    """Of colour of 16 bits Pillow keeps the high bytes; read as if its bytes stood the other way round, the same file
+    gives the low ones. Empty for other files."""
+    if not _is_deep(image):
+        return []
+    at = image.fp.tell()
+    image.fp.seek(0)
+    low = Image.open(io.BytesIO(image.fp.read()), formats=FORMATS)
+    image.fp.seek(at)
+    for number, tile in enumerate(low.tile):
+        layout, *rest = _arguments(tile)
+        layout = layout[:-1] + ("L" if layout[-1] == "B" else "B")
+        low.tile[number] = tile._replace(args=(layout, *rest) if rest else layout)
+    low.load()
+    return [low]
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return any(_DEEP.match(str(_arguments(tile)[0])) for tile in getattr(image, "tile", ())[:1])
+
+
+def _arguments(tile: Any) -> tuple:
+    """Of the decoder of a part of a file, how its values are laid out there first."""
+    return tile.args if isinstance(tile.args, tuple) else (tile.args,)
+
+
+def _of_two_bytes(high: Image.Image, low: Image.Image) -> np.ndarray:
+    """``(H, W, 3)`` float32 in [0, 1], transparency on white."""
+    values = (np.asarray(high).astype(np.float32) * 256 + np.asarray(low)) / 65535
+    return on_white(values) if values.shape[2] == 4 else values
+
+
+def on_white(rgba: np.ndarray) -> np.ndarray:
+    """``(H, W, 3)`` of ``(H, W, 4)``, both in [0, 1]."""
+    return rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
 
 
 def scaled(values: np.ndarray, full: float, name: str) -> np.ndarray:
@@ -122,13 +166,13 @@ def scaled(values: np.ndarray, full: float, name: str) -> np.ndarray:
     return values.astype(np.float32) / full
 
 
-def _by_strips(image: Image.Image, step: int, pixels_of: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    """``pixels_of`` strips whose rows are a multiple of ``step``, put together and turned upright."""
-    width, height = image.size
+def _by_strips(images: list[Image.Image], step: int, pixels_of: Callable[..., np.ndarray]) -> np.ndarray:
+    """``pixels_of`` strips of all ``images``, their rows a multiple of ``step``, put together and turned upright."""
+    width, height = images[0].size
     rows = step * max(1, STRIP_PIXELS // (width * step))
-    tops = range(0, height, rows)
-    strips = [pixels_of(image.crop((0, top, width, min(top + rows, height)))) for top in tops]
-    (is_mirrored, quarters), whole = _turn(image), np.concatenate(strips)
+    boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    strips = [pixels_of(*(image.crop(box) for image in images)) for box in boxes]
+    (is_mirrored, quarters), whole = _turn(images[0]), np.concatenate(strips)
     return np.ascontiguousarray(np.rot90(whole[:, ::-1] if is_mirrored else whole, quarters))
 
 
@@ -145,12 +189,13 @@ def _factor(image: Image.Image) -> int:
 
 def _bytes_per_pixel(image: Image.Image) -> float:
     """What Pillow takes to decode the whole, as measured, however much of it is kept."""
+    deep = 2 if _is_deep(image) else 1  # decoded twice
     if image.format == "TIFF":  # turned by Pillow, in a copy
-        return 4 if image.tag_v2.get(_ORIENTATION, 1) == 1 else 8
+        return deep * (4 if image.tag_v2.get(_ORIENTATION, 1) == 1 else 8)
     if image.info.get("progressive"):  # JPEG: all coefficients, two bytes each
         blocks = [across * down for _, across, down, _ in image.layer]
         return 1 + 2 * sum(blocks) / max(blocks)
-    return {"WEBP": 16, "AVIF": 10, "JPEG2000": 20}.get(image.format, 4)
+    return {"WEBP": 16, "AVIF": 10, "JPEG2000": 20}.get(image.format, 4 * deep)
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -4,14 +4,18 @@ Masks and our own heat maps among the images are never taken for images; what wa
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from fmcore.data import layouts
-from fmcore.data.decoder import open_image, upright_size
+from fmcore.data.decoder import full_scale, open_image, upright_size
+from fmcore.data.heatmap_file import HEAT, is_heatmap
 from fmcore.data.layouts import GOOD as GOOD
 from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
 from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
@@ -19,6 +23,7 @@ from fmcore.data.picture import Picture, bits_of, read_picture
 from fmcore.errors import DataError, ImageError
 
 SAMPLE = 64  # files whose pixels are looked at for colour
+QUIET, PATIENCE = 1.0, 10.0  # seconds; see `arriving`
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,14 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class SetDescription:
-    """Of what is readable: median height and width, as a viewer shows them, whether all are gray, and how many bits
-    hold the largest value of all 16-bit images."""
+    """Of what is readable: median height and width, as a viewer shows them, whether all are gray, how many bits
+    hold the largest value of all 16-bit images, and how many of a set in colour are stored as gray."""
 
     height: int
     width: int
     is_gray: bool
     bits: int = 16
+    gray_among_colour: int = 0
 
 
 def describe_set(sources: Sequence[Any]) -> SetDescription:
@@ -66,8 +72,8 @@ def describe_set(sources: Sequence[Any]) -> SetDescription:
         try:
             if isinstance(source, str | Path):
                 with open_image(source) as image:
-                    size, mode = upright_size(image), image.mode
-                largest = max(largest, read_picture(source).largest) if mode.startswith("I") else largest
+                    size, mode, full = upright_size(image), image.mode, full_scale(image)
+                largest = max(largest, read_picture(source).largest) if full == 65535 else largest
                 is_colour = mode[0] not in "1LIF" or mode == "LAB"
             else:
                 picture = Picture.of(source)
@@ -80,7 +86,8 @@ def describe_set(sources: Sequence[Any]) -> SetDescription:
         raise DataError(f"None of the {len(sources)} images could be read.{reason}")
     sample = coloured[:: -(-len(coloured) // SAMPLE) or 1]
     is_gray = all(isinstance(found, Unreadable) or found.is_gray for found in read_pictures(sample))
-    return SetDescription(*(round(median(sides)) for sides in zip(*sizes, strict=True)), is_gray, bits_of(largest))
+    height, width = (round(median(sides)) for sides in zip(*sizes, strict=True))
+    return SetDescription(height, width, is_gray, bits_of(largest), 0 if is_gray else len(sizes) - len(coloured))
 
 
 def read_pictures(sources: Sequence[Any]) -> Iterator[Picture | Unreadable]:
@@ -168,3 +175,55 @@ def _flat(root: Path, inner: list[Path]) -> tuple[Category, str]:
     train = only_images(every)
     left = ([f"{len(every) - len(train)} masks and heat maps"] if len(every) > len(train) else []) + left
     return Category("flat", train, None, left_out=" and ".join(left)), layout
+
+
+def name_files(given: Sequence[Path]) -> tuple[list[tuple[Path, str]], int]:
+    """Images among files and folders with the name of each for its results: its path below the folder that was given,
+    made unique. What an earlier run wrote inside a folder is left out; the second value counts those heat maps.
+    Raises `DataError` for a path that does not exist, or a folder without images."""
+    found: list[tuple[Path, str]] = []
+    left_out = 0
+    for path in given:
+        if path.is_dir():
+            images, maps = _without_results(path)
+            left_out += maps
+            inside = [(image, str(image.relative_to(path).with_suffix(""))) for image in images]
+            if not inside:
+                raise DataError(f"There is no image in '{path}': check the path.")
+            found += inside
+        elif path.exists():
+            found.append((path, path.stem))
+        else:
+            raise DataError(f"There is no file or folder '{path}': check the path.")
+    names: dict[str, Path] = {}
+    for path, name in found:
+        free = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
+        names[next(candidate for candidate in free if candidate not in names)] = path
+    return [(path, name) for name, path in names.items()], left_out
+
+
+def _without_results(folder: Path) -> tuple[list[Path], int]:
+    """Images but for our own heat maps and masks, and the number of those heat maps."""
+    every = list_images(folder, deep=True)
+    maps = {image for image in every if is_heatmap(image)}
+    own = maps | {m.with_name(m.name.removesuffix(HEAT) + "_mask.png") for m in maps}
+    return [image for image in every if image not in own], len(maps)
+
+
+def arriving(folder: Path) -> Iterator[tuple[Path, str] | None]:
+    """The images in a folder, as they come, each once, its path below the folder as name; None after each look. One is
+    waited for until it has not changed for `QUIET` seconds, and `PATIENCE` where it cannot be read, as a part of a copy
+    cannot. Never ends."""
+    seen, given = {}, set()
+    while True:
+        for path in (p for p in _without_results(folder)[0] if p not in given):
+            with suppress(FileNotFoundError):  # gone since
+                now, state = time.monotonic(), (path.stat().st_size, path.stat().st_mtime_ns)
+                before, since = seen.get(path, (None, now))
+                seen[path] = state, since if state == before else now
+                is_whole = now - since >= QUIET and isinstance(next(read_pictures([path])), Picture)
+                if state == before and (is_whole or now - since >= PATIENCE):
+                    given.add(path)
+                    yield path, str(path.relative_to(folder))
+        yield None
+        time.sleep(QUIET / 4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -11,28 +13,40 @@ from PIL.PngImagePlugin import PngInfo
 
 from fmcore.data.picture import resize_map
 
-_SUFFIX, _KEY = "_heat.png", "scale"
+HEAT, PART = "_heat.png", ".part"
 
 
 def is_heatmap(path: Path) -> bool:
     """Whether `HeatmapWriter` wrote the file: by its name and the scale stored in it."""
-    if not path.name.endswith(_SUFFIX):
-        return False
+    return path.name.endswith(HEAT) and "scale" in stored_in(path)
+
+
+def stored_in(path: Path) -> dict[str, str]:
+    """The texts in a PNG file."""
     try:
         with Image.open(path, formats=("PNG",)) as picture:
-            return _KEY in getattr(picture, "text", {})
+            return dict(getattr(picture, "text", {}))
     # Pillow raises many types on damaged files; one that is none of ours is for the caller to report.
     except Exception:
-        return False
+        return {}
+
+
+def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Have ``write`` fill a file that gets its name when it is whole: a reader, or the next run, never sees a part."""
+    temporary = path.with_name(f".{os.getpid()}{PART}")  # short, as the name may be as long as a name can be
+    with temporary.open("wb") as file:
+        write(file)
+    os.replace(temporary, path)
 
 
 class HeatmapWriter:
-    """Writes heat maps into an existing folder, coloured from 0 to ``scale``; None: the first map sets it."""
+    """Writes heat maps into an existing folder, coloured from 0 to ``scale``; None: the first map sets it. What a map
+    rests on, ``key``, is stored with it."""
 
-    def __init__(self, folder: Path, scale: float | None = None):
+    def __init__(self, folder: Path, scale: float | None = None, key: str = ""):
         from matplotlib import colormaps  # here, as only writing pictures needs it
 
-        self.folder, self.scale = folder, scale
+        self.folder, self.scale, self.key = folder, scale, key
         self.table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
     @property
@@ -45,9 +59,9 @@ class HeatmapWriter:
         """``<folder>/<name>_heat.png`` at the image's own size; ``heatmap`` is ``(H, W)``, non-negative."""
         self.scale = self.scale or float(heatmap.max()) or 1.0
         levels = np.clip(resize_map(heatmap, height=height, width=width) / self.scale * 255, 0, 255)
-        (path := self.folder / f"{name}{_SUFFIX}").parent.mkdir(parents=True, exist_ok=True)
-        (info := PngInfo()).add_text(_KEY, f"0 to {self.scale!r}")
-        temporary = path.with_name(f".{os.getpid()}.png")  # short, as the name may be as long as a name can be
-        Image.fromarray(self.table[levels.round().astype(np.uint8)]).save(temporary, "PNG", pnginfo=info)
-        os.replace(temporary, path)
+        (path := self.folder / f"{name}{HEAT}").parent.mkdir(parents=True, exist_ok=True)
+        (info := PngInfo()).add_text("scale", f"0 to {self.scale!r}")
+        info.add_text("key", self.key)
+        coloured = Image.fromarray(self.table[levels.round().astype(np.uint8)])
+        replace(path, lambda file: coloured.save(file, "PNG", pnginfo=info))
         return path

@@ -31,8 +31,8 @@ def read_mask(
 
     Raises:
         ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if a
-            file of many values has an area that is neither dark nor bright; if it is inverted (most pixels and nearly
-            the whole border are marked); if its shape is not that of ``size_of_image``, height and width.
+            file of many values has an even area neither dark nor bright; if it is inverted (most pixels and nearly the
+            whole border are marked); if its shape is not that of ``size_of_image``, height and width.
     """
     name, parts = (path := Path(path)).name, [path]
     if path.is_dir():
@@ -81,8 +81,9 @@ def _read(path: Path) -> np.ndarray:
         if len(levels) > 3 or not np.isin(values[faint], levels).mean() > 0.9:  # noise: what is all but black is none
             levels = levels[levels > MOST_LABELS * full // 255]
         return values >= min(levels, default=full // 2 + 1)
-    middle = (values > full / 4) & (values < full * 3 / 4)
-    if minimum_filter(middle, 5, mode="constant").any():
+    # A level of its own is even, a soft edge climbs.
+    darkest, brightest = (find(values.astype(np.int32), 7) for find in (minimum_filter, maximum_filter))
+    if ((darkest > full / 4) & (brightest < full * 3 / 4) & (brightest - darkest < full / 10)).any():
         said = "has areas that are neither dark nor bright, so it is not clear what they mean"
         raise ImageError(f"The mask {path.name!r} {said}: save it with 0 and {full}.")
     return values > full / 2

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fmcore.data.decoder import MAX_PIXELS, check_size, decode, full_scale, image_errors, open_image, scaled
+from fmcore.data.decoder import MAX_PIXELS, check_size, decode, full_scale, image_errors, on_white, open_image, scaled
 from fmcore.data.decoder import SUFFIXES as SUFFIXES  # for callers
 from fmcore.data.mask import read_mask as read_mask
 from fmcore.errors import ImageError
@@ -26,7 +26,7 @@ class Picture:
 
     A large file is reduced when it is read; ``size_in_file`` is the height and width that it had, for maps to come
     back at. ``full`` is the largest value its source can hold: 255, 65535, or 1 of floats. `Picture.of` checks what it
-    is given, the constructor does not.
+    is given, the constructor only the type of values (`ImageError`).
     """
 
     pixels: np.ndarray
@@ -34,6 +34,8 @@ class Picture:
     full: int = 255
 
     def __post_init__(self) -> None:
+        if self.pixels.dtype not in (np.uint8, np.float32):
+            raise ImageError(f"A Picture holds uint8 or float32, not {self.pixels.dtype}: use Picture.of.")
         if not self.size_in_file:
             object.__setattr__(self, "size_in_file", self.pixels.shape[:2])
 
@@ -48,8 +50,9 @@ class Picture:
         if isinstance(source, Image.Image):
             with image_errors("image"):
                 check_size(source, "image", max_pixels)
-                source.load()  # whole, as a reduced decoding would change the caller's image
-                return cls(*decode(source, "image"), full_scale(source))
+                if (full := full_scale(source)) == 255:
+                    source.load()  # whole, as a reduced decoding would change the caller's image
+                return cls(*decode(source, "image"), full)
         if isinstance(source, np.ndarray):
             return cls(_from_array(source), full={"u": 256**source.itemsize - 1, "f": 1}.get(source.dtype.kind, 255))
         raise ImageError(f"A {type(source).__name__} is no picture: give a path, a PIL image or a NumPy array.")
@@ -102,7 +105,8 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Decode an image file of at most ``max_pixels``. Raises `ImageError` if it is missing, empty, no image of a known
     kind, damaged, cut off or too large, which is known before any pixel is decoded."""
     with open_image(path, max_pixels) as image:
-        return Picture(*decode(image, Path(path).name), full_scale(image))
+        full = full_scale(image)
+        return Picture(*decode(image, Path(path).name), full)
 
 
 def bits_of(largest: int) -> int:
@@ -129,7 +133,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values)
     values = scaled(values, full, "array")
     if shape[2:] == (4,):
-        values = values[..., :3] * values[..., 3:] + (1 - values[..., 3:])  # on white
+        values = on_white(values)
     return _as_bytes(values) if full == 255 or kind.kind == "b" else values
 
 

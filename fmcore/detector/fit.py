@@ -177,7 +177,9 @@ def _view(sources: Sequence[Any], settings: FitSettings) -> View:
     about = describe_set(sources)
     sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
     view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
-    return view.at_depth(about.bits)
+    view = view.at_depth(about.bits)
+    view.depth += f", {about.gray_among_colour} gray images taken as RGB" * (about.gray_among_colour > 0)
+    return view
 
 
 def _read(features: Features, name: str, settings: FitSettings) -> Iterator[FitRecord]:

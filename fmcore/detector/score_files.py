@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import csv
-import itertools
+import hashlib
+import io
 import json
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from fmcore.data.folders import list_images
-from fmcore.data.heatmap_file import HeatmapWriter, is_heatmap
+import fmcore
+from fmcore.data.heatmap_file import HEAT, PART, HeatmapWriter, replace, stored_in
 from fmcore.data.picture import read_picture
 from fmcore.detector.calibration import check_value
 from fmcore.detector.features import readable
 from fmcore.detector.model import Model
 from fmcore.detector.score import score
-from fmcore.errors import DataError, ImageError, SettingsError
+from fmcore.errors import ImageError, SettingsError
 from fmcore.mismatch import HeatSettings, PathSettings
 
 TABLE, REGIONS = "scores.csv", "regions.jsonl"
@@ -30,18 +32,19 @@ _SAID = {True: "anomalous", False: "normal", None: ""}
 
 class ScoreRecord(NamedTuple):
     """``done`` of ``total`` files, ``failed`` of them; ``note`` is a sentence worth showing, ``legend`` how to read the
-    heat maps."""
+    heat maps; ``row`` is the line of the table of a file that was scored just now."""
 
     done: int
     total: int
     failed: int
     note: str
     legend: str
+    row: dict[str, str] | None = None
 
 
 def score_files(
     model: Model,
-    files: Sequence[tuple[Path, str]],
+    files: Iterable[tuple[Path, str] | None],
     out: Path,
     *,
     category: str | None = None,
@@ -50,13 +53,15 @@ def score_files(
     threshold: float | None = None,
     extras: Collection[str] = (),
 ) -> Iterator[ScoreRecord]:
-    """Write ``out/NAME_heat.png`` of each file and `TABLE`, a line per file, as they are done.
+    """Write ``out/NAME_heat.png`` of each file and `TABLE`, a line per file, as they are done; at the end the lines
+    stand in the order of the files. What an earlier call with the same model and settings finished, of files that have
+    not changed since, is kept; no result is ever seen half-written.
 
     Args:
-        files: paths, and the name of each for what is written: see `name_files`.
+        files: paths, and the name of each for what is written: see `name_files` and `arriving` (None: nothing new).
         paths, heat, threshold: other than the model's.
         extras: of `EXTRAS`: ``NAME_mask.png``, ``NAME_map.npy`` (float32 at the picture's size), a line per region in
-            `REGIONS`. Names of all files written are then columns of the table.
+            `REGIONS`. Names of all files written are then columns of the table, as they are of files that arrive.
 
     Raises:
         SettingsError: for extras that need a threshold where none applies. OSError: if the table cannot be written. A
@@ -68,74 +73,120 @@ def score_files(
         raise SettingsError("Masks and regions need a threshold, and none holds for these settings: add --threshold.")
     out.mkdir(parents=True, exist_ok=True)
     normal, failed, said = model.normal_ranges.get(model.category(category)), 0, {""}
-    writer = HeatmapWriter(out, normal.scale((heat or model.info.heat).exponent) if normal else None)
     columns = ["file", "score", "threshold", "verdict", "error"]
-    columns += ["heatmap", *(name for name in EXTRAS if name in extras)] if extras else []
-    text = {"mode": "w", "encoding": "utf-8", "newline": ""}
-    with (
-        (out / TABLE).open(**text) as file,
-        (out / REGIONS).open(**text) if "regions" in extras else nullcontext() as lines,
-    ):
-        table = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-        table.writeheader()
-        for done, (path, name) in enumerate(files, start=1):
-            row, note = {"file": readable(path)}, ""
-            try:
-                picture = read_picture(path)
-                found = score(model, picture, category, paths=paths, heat=heat, threshold=threshold)
-                # repr keeps every bit, so that a score can be compared exactly.
-                row |= {"score": repr(found.score), "verdict": _SAID[found.anomalous]}
-                row["threshold"] = "" if found.threshold is None else repr(found.threshold)
-                note = "" if found.note in said else found.note
-                if remark := model.view(category).remark(picture):
-                    note = f"'{path.name}': {remark}"
-                said.add(note)
-                height, width = found.heatmap.shape
-                written = {"heatmap": writer.write(name, found.heatmap, height=height, width=width)}
-                if "mask" in extras:
-                    written["mask"] = out / f"{name}_mask.png"
-                    Image.fromarray(found.mask).save(written["mask"])
-                if "raw" in extras:
-                    written["raw"] = out / f"{name}_map.npy"
-                    np.save(written["raw"], found.heatmap)
-                if "regions" in extras:
-                    written["regions"] = out / REGIONS
-                    for region in found.regions:
-                        lines.write(json.dumps({"file": row["file"], **region._asdict()}) + "\n")
-                    lines.flush()
-                row |= {column: readable(made.relative_to(out).as_posix()) for column, made in written.items()}
-            except ImageError as error:
-                row["error"] = readable(error)
-            except OSError as error:
-                row["error"] = readable(f"The results of '{path.name}' cannot be written ({error.strerror}).")
-            failed += "error" in row
-            table.writerow(row)
-            file.flush()
-            yield ScoreRecord(done, len(files), failed, row.get("error", note), writer.legend)
+    known = files if isinstance(files, Sequence) else ()
+    columns += ["heatmap", *(name for name in EXTRAS if name in extras)] if extras or not known else []
+    asked = [fmcore.__version__, model.info.model_dump_json(), category, repr((paths, heat, threshold)), columns]
+    key = hashlib.sha256(json.dumps(asked).encode()).hexdigest() if normal else ""  # else colours depend on the first
+    writer = HeatmapWriter(out, normal.scale((heat or model.info.heat).exponent) if normal else None, key)
+    table = _Table(out, columns, key)
+    plans = (given and _plan(out, *given, extras, columns) for given in files)
+    if known:
+        plans = list(plans)
+        table.write(row for row, path, made in plans if table.holds(row, path, made))
+    else:
+        table.write(row for row in table.rows.values() if table.is_own(out / row["heatmap"]))
+    for done, plan in enumerate(plans, start=1):
+        record = ScoreRecord(done, len(known) or done, failed, "", writer.legend)
+        if plan is None or table.holds(*plan):
+            yield record
+            continue
+        (row, path, made), note, lines = plan, "", []
+        name = str(made["heatmap"].relative_to(out)).removesuffix(HEAT)
+        try:
+            picture = read_picture(path)
+            found = score(model, picture, category, paths=paths, heat=heat, threshold=threshold)
+            # repr keeps every bit, so that a score can be compared exactly.
+            row |= {"score": repr(found.score), "verdict": _SAID[found.anomalous]}
+            row["threshold"] = "" if found.threshold is None else repr(found.threshold)
+            note = "" if found.note in said else found.note
+            if remark := model.view(category).remark(picture):
+                note = f"'{path.name}': {remark}"
+            said.add(note)
+            height, width = found.heatmap.shape
+            writer.write(name, found.heatmap, height=height, width=width)
+            if "mask" in made:
+                replace(made["mask"], partial(Image.fromarray(found.mask).save, format="PNG"))
+            if "raw" in made:
+                replace(made["raw"], partial(np.save, arr=found.heatmap))
+            if "regions" in made:
+                lines = [json.dumps({"file": row["file"], **region._asdict()}) for region in found.regions]
+        except ImageError as error:
+            row["error"] = readable(error)
+        except OSError as error:
+            row["error"] = readable(f"The results of '{path.name}' cannot be written ({error.strerror}).")
+        if "error" in row:
+            failed += 1
+            [row.pop(column, None) for column in made]
+        table.add(row, lines)
+        yield ScoreRecord(done, len(known) or done, failed, row.get("error", note), writer.legend, row)
+    table.write(row for row, _, _ in plans)
 
 
-def name_files(given: Sequence[Path]) -> tuple[list[tuple[Path, str]], int]:
-    """Images among files and folders with the name of each for its results: its path below the folder that was given,
-    made unique. What an earlier run wrote inside a folder is left out; the second value counts those heat maps.
-    Raises `DataError` for a path that does not exist, or a folder without images."""
-    found: list[tuple[Path, str]] = []
-    left_out = 0
-    for path in given:
-        if path.is_dir():
-            every = list_images(path, deep=True)
-            maps = {image for image in every if is_heatmap(image)}
-            own = maps | {m.with_name(m.name.removesuffix("_heat.png") + "_mask.png") for m in maps}
-            left_out += len(maps)
-            inside = [(image, str(image.relative_to(path).with_suffix(""))) for image in every if image not in own]
-            if not inside:
-                raise DataError(f"There is no image in '{path}': check the path.")
-            found += inside
-        elif path.exists():
-            found.append((path, path.stem))
-        else:
-            raise DataError(f"There is no file or folder '{path}': check the path.")
-    names: dict[str, Path] = {}
-    for path, name in found:
-        free = (name if count == 1 else f"{name}_{count}" for count in itertools.count(1))
-        names[next(candidate for candidate in free if candidate not in names)] = path
-    return [(path, name) for name, path in names.items()], left_out
+def _plan(
+    out: Path, path: Path, name: str, extras: Collection[str], columns: Collection[str]
+) -> tuple[dict[str, str], Path, dict[str, Path]]:
+    """The row of a picture so far, the picture, and the files of its results by the column of the table."""
+    made = {"heatmap": out / f"{name}{HEAT}", "mask": out / f"{name}_mask.png", "raw": out / f"{name}_map.npy"}
+    made = {column: path for column, path in made.items() if column in ("heatmap", *extras)}
+    made |= {"regions": out / REGIONS} if "regions" in extras else {}
+    named = {column: readable(file.relative_to(out).as_posix()) for column, file in made.items() if column in columns}
+    return {"file": readable(path)} | named, path, made
+
+
+class _Table:
+    """`TABLE` and `REGIONS` of a folder; rows are on the disk as soon as they are added. ``key`` says what they rest
+    on: those of an earlier run whose heat maps have the same one are kept; an empty one keeps none."""
+
+    def __init__(self, out: Path, columns: list[str], key: str):
+        self.out, self.columns, self.key = out, columns, key
+        self.rows: dict[tuple[str, str], dict[str, str]] = {}
+        self.lines: dict[str, list[str]] = {}
+        for left in out.rglob(f".*{PART}"):  # by a run that was killed
+            left.unlink(missing_ok=True)
+        with suppress(OSError, ValueError, KeyError, csv.Error):  # no run, or files that somebody changed
+            # What follows the last line's end was cut off.
+            text = (out / TABLE).read_bytes().decode().rpartition("\n")[0]
+            lines = (out / REGIONS).read_bytes().decode().split("\n")[:-1] if "regions" in columns else []
+            for line in dict.fromkeys(lines):
+                self.lines.setdefault(json.loads(line)["file"], []).append(line)
+            rows = csv.DictReader(io.StringIO(text, newline=""))
+            if rows.fieldnames == columns:
+                self.rows = {self._place(row): row for row in rows if row["score"] and row["error"] == ""}
+
+    @staticmethod
+    def _place(row: dict[str, str]) -> tuple[str, str]:
+        return row["file"], row.get("heatmap", "")  # a file that is given twice has two heat maps
+
+    def holds(self, row: dict[str, str], path: Path, made: dict[str, Path]) -> bool:
+        """Whether all results of a picture are there, and newer than it."""
+        try:
+            changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+            is_newer = all(file.exists() for file in made.values()) and made["heatmap"].stat().st_mtime_ns >= changed
+            return is_newer and self._place(row) in self.rows and self.is_own(made["heatmap"])
+        except OSError:
+            return False
+
+    def is_own(self, heatmap: Path) -> bool:
+        return bool(self.key) and stored_in(heatmap).get("key") == self.key
+
+    def write(self, rows: Iterable[dict[str, str]]) -> None:
+        """The whole of both, in the order of ``rows``, of which those that are held are known by their names alone."""
+        rows = [self.rows.get(self._place(row), row) for row in rows]
+        if "regions" in self.columns:
+            lines = [f"{line}\n" for row in rows for line in self.lines.get(row["file"], ())]
+            replace(self.out / REGIONS, lambda file: file.write("".join(lines).encode()))
+        text = ",".join(self.columns) + "\r\n" + "".join(map(self._text, rows))
+        replace(self.out / TABLE, lambda file: file.write(text.encode()))
+
+    def add(self, row: dict[str, str], lines: list[str]) -> None:
+        self.rows[self._place(row)], self.lines[row["file"]] = row, lines
+        if "regions" in self.columns:
+            with (self.out / REGIONS).open("a", encoding="utf-8", newline="") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        with (self.out / TABLE).open("a", encoding="utf-8", newline="") as file:
+            file.write(self._text(row))
+
+    def _text(self, row: dict[str, str]) -> str:
+        csv.writer(text := io.StringIO()).writerow([row.get(column, "") for column in self.columns])
+        return text.getvalue()

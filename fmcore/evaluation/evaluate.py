@@ -35,9 +35,10 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
     """Score every test image: the result of `measure`, what the stored threshold does here (None with settings other
     than the model's), and the settings. Raises as `measure`, and `SettingsError` for an unknown category."""
     category, info = model.category(settings.category), model.info
-    paths, heat = settings.paths or info.paths, settings.heat or info.heat
+    paths, heat, remarks = settings.paths or info.paths, settings.heat or info.heat, []
 
     def heatmap(picture: Picture) -> np.ndarray:
+        remarks.extend(filter(None, [model.view(category).remark(picture)]))
         mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
         return judge(model, mismatch, paths, heat, category).heatmap
 
@@ -53,6 +54,7 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
         "threshold": threshold and threshold.model_dump(),
         "false_alarms": threshold and sum(i["score"] > threshold.value and not i["defective"] for i in images),
         "misses": threshold and sum(i["score"] <= threshold.value and i["defective"] for i in images),
+        "notes": [f"{len(remarks)} of {len(items)} images: {remarks[0]}"] if remarks else [],
         "settings": used | {"kind": info.kind, "training": info.training, "versions": info.versions},
     }
     yield Progress(len(items), len(items), result)

@@ -28,7 +28,7 @@ class View(Part, abc.ABC):
     height: int
     width: int
     bits: int = 16  # of the values of 16-bit pictures
-    depth: str = ""  # what to add to `describe` where these are fewer
+    depth: str = ""  # what to add to `describe` where these are fewer, or some of a set are gray
 
     def __init__(self, **config: Any):
         super().__init__(**config)

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from conftest import write_category
+from conftest import write_blobs, write_category
 
 QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 
@@ -35,3 +35,13 @@ def test_evaluate_of_several_categories_adds_their_mean(call, tmp_path):
     both = [result["categories"][name]["image_auroc"] for name in ("a", "b")]
     assert result["image_auroc"] == pytest.approx(sum(both) / 2) and result["pixel_auroc"] is None
     assert result["n_good"] == 7
+
+
+def test_evaluate_says_what_it_took_the_folder_for(call, tmp_path, model_folder):
+    write_blobs(tmp_path / "x" / "normal", range(3))
+    write_blobs(tmp_path / "x" / "test_normal", range(3, 6))
+    write_blobs(tmp_path / "x" / "abnormal", range(50, 52), masks=tmp_path / "x" / "mask" / "abnormal", defect=True)
+    (tmp_path / "x" / "abnormal" / "new.heic").write_bytes(b"x")
+    code, _, err = call("evaluate", model_folder, tmp_path / "x", "--bootstrap", 0)
+    said = "Found a named-folders (normal, test_normal, abnormal, mask) category. Not read: 1 .heic files."
+    assert code == 0 and said in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -153,3 +154,13 @@ def test_interrupted_fit_exits_130_and_the_same_command_finishes(tmp_path, call,
     code, _, err = call(*command, "--save-every", 1)
     assert code == 0 and sorted(p.name for p in out.iterdir()) == ["model.json", "weights-00.safetensors"]
     assert load_model(out).info.training["steps"] == 6
+
+
+def test_fit_names_files_of_train_and_test_and_counts_gray_ones_in_colour(call, tmp_path):
+    root = write_category(tmp_path / "part")
+    shutil.copy(root / "train" / "good" / "003.png", root / "test" / "good" / "again.png")
+    for name in ("000.png", "001.png"):
+        Image.open(root / "train" / "good" / name).convert("L").save(root / "train" / "good" / name)
+    code, _, err = call("fit", root, "--out", tmp_path / "model", *QUICK)
+    assert code == 0 and "1 images stand in train and in test" in err and "good/again.png = 003.png" in err
+    assert "part: RGB pixels, 32 x 32, 2 gray images taken as RGB." in err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -76,6 +78,16 @@ def test_an_image_beyond_the_set_is_scored_with_a_sentence(call, tmp_path):
     assert code == 0 and f"'{beyond.name}': {result.note}" in err
 
 
+def test_evaluate_says_which_images_are_beyond_the_set(call, tmp_path):
+    root = tmp_path / "part"
+    write(root / "train" / "good", 10, range(12))
+    write(root / "test" / "good", 10, range(20, 23))
+    write(root / "test" / "bad", 12, range(30, 32), defect=True)
+    save_model(tmp_path / "model", last_model({"part": sorted((root / "train" / "good").iterdir())}))
+    code, _, err = call("evaluate", tmp_path / "model", root, "--bootstrap", 0)
+    assert code == 0 and "2 of 5 images: This picture holds values up to" in err and "need 10 bits" in err
+
+
 def test_check_says_the_depth_and_what_is_beyond_it(tmp_path):
     write(tmp_path / "train" / "good", 10, range(3))
     write(tmp_path / "test" / "good", 10, range(5, 7))
@@ -92,3 +104,58 @@ def test_pictures_of_other_kinds_have_no_depth():
     half = Picture.of(np.full((SIZE, SIZE), 512, np.uint16))
     assert half.largest == 512 and half.of_depth(10).pixels.max() == pytest.approx(512 / 1023)
     assert half.of_depth(8).pixels.max() == 1.0
+
+
+def colour_png(values: np.ndarray) -> bytes:
+    """``(H, W, 3)`` or ``(H, W, 4)`` uint16 as PNG, which Pillow does not write."""
+    (height, width, channels), lines = values.shape, values.astype(">u2")
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0),
+        b"IDAT": zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines)),
+        b"IEND": b"",
+    }
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def colour_tiff(values: np.ndarray, order: str) -> bytes:
+    """``(H, W, 3)`` uint16 as TIFF in two strips, of byte order ``<`` or ``>``."""
+    (height, width, _), data = values.shape, values.astype(f"{order}u2").tobytes()
+    first, half = 8 + 2 + 12 * 9 + 4, len(data) // 2
+    # Tag, type (3: 16 bits, 4: 32 bits), number of values, and the value or where the values stand.
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, first), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 2, first + 6), (277, 3, 1, 3), (278, 4, 1, height // 2), (279, 4, 2, first + 14)]
+    entries = [
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + struct.pack(f"{order}{'HH' if kind * count == 3 else 'I'}", *value)
+        for tag, kind, count, number in tags
+        for value in [(number, 0) if kind * count == 3 else (number,)]
+    ]
+    start = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    after = struct.pack(f"{order}I3H4I", 0, 16, 16, 16, first + 22, first + 22 + half, half, half)
+    return start + b"".join(entries) + after + data
+
+
+@pytest.mark.parametrize("kind", ["png", "tif<", "tif>"])
+@pytest.mark.parametrize("factor", [1, 2])
+def test_colour_of_16_bits_keeps_its_depth(tmp_path, monkeypatch, kind, factor):
+    values = np.random.default_rng(1).integers(0, 4096, (40, 30, 3)).astype(np.uint16)
+    path = tmp_path / f"x.{kind[:3]}"
+    path.write_bytes(colour_png(values) if kind == "png" else colour_tiff(values, kind[3]))
+    monkeypatch.setattr("fmcore.data.decoder.KEPT_PIXELS", 1200 // factor**2)
+    monkeypatch.setattr("fmcore.data.decoder.STRIP_PIXELS", 120)
+    picture, expected = Picture.of(path), values.reshape(40 // factor, factor, 30 // factor, factor, 3).mean((1, 3))
+    np.testing.assert_allclose(picture.pixels * 65535, expected, atol=0.01)
+    assert picture.size_in_file == (40, 30) and describe_set([path]).bits == 12
+    with Image.open(path) as image:
+        assert np.array_equal(Picture.of(image).pixels, picture.pixels) and image.size == (30, 40)
+    assert (picture.of_depth(12).rgb() > 127).mean() > 0.3
+
+
+def test_transparent_colour_of_16_bits_is_white(tmp_path):
+    values = np.full((2, 2, 4), 65535, np.uint16)
+    values[0] = 1000, 2000, 3000, 0
+    values[1, 0, :3] = 1000, 2000, 3000
+    (tmp_path / "x.png").write_bytes(colour_png(values))
+    found = Picture.of(tmp_path / "x.png").pixels
+    assert (found[0] == 1).all() and np.allclose(found[1, 0] * 65535, [1000, 2000, 3000], atol=0.01)

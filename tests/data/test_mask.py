@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import assert_one_sentence
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from fmcore.data.mask import read_mask
 from fmcore.errors import ImageError
@@ -123,6 +124,18 @@ def test_soft_edges_and_jpeg_are_cut_at_half_and_two_levels_in_a_jpeg_are_refuse
     with pytest.raises(ImageError) as caught:
         read_mask(path)
     assert_one_sentence(caught.value, "'m.jpg'", "neither dark nor bright")
+
+
+@pytest.mark.parametrize("sigma", [2, 5, 10, 15])
+def test_a_blurred_mask_is_cut_at_half(tmp_path, sigma):
+    truth = np.kron(SQUARE, np.ones((16, 16), np.uint8))
+    blurred = np.round(gaussian_filter(truth * 255.0, sigma)).astype(np.uint8)
+    found = read_mask(save(tmp_path, Image.fromarray(blurred)))
+    assert np.array_equal(found, blurred > 127) and (found != (truth > 0)).mean() < 0.01
+    blurred[280:320, 20:90] = 110  # a level of its own beside it
+    with pytest.raises(ImageError) as caught:
+        read_mask(save(tmp_path, Image.fromarray(blurred)))
+    assert_one_sentence(caught.value, "neither dark nor bright")
 
 
 def test_an_inverted_mask_is_refused_and_a_whole_one_is_not(tmp_path):

@@ -158,3 +158,10 @@ def test_a_pil_image_whose_file_is_cut_off_is_one_sentence(tmp_path):
     with Image.open(path) as image, pytest.raises(ImageError) as caught:
         Picture.of(image)
     assert_one_sentence(caught.value, "damaged or cut off")
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float64, bool])
+def test_a_picture_made_by_hand_holds_bytes_or_floats(dtype):
+    with pytest.raises(ImageError) as caught:
+        Picture(np.ones((4, 4), dtype))
+    assert_one_sentence(caught.value, np.dtype(dtype).name, "Picture.of")

@@ -16,7 +16,7 @@ from demo.common.blocks import BATCH_WORK, HOUR, PLUMBING, drop_zone, tab_of
 from demo.common.checks import plain_errors
 from demo.common.messages import plain_message
 from demo.common.own import OWN, OWN_LABEL, find_model
-from fmcore.detector.thresholds import check_value
+from fmcore.detector.calibration import check_value
 from fmcore.errors import FlowMismatchingError, SettingsError
 
 DROP = "Drop pictures, or a zip file of them, to score them all."

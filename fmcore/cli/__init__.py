@@ -1,4 +1,4 @@
-"""The command line: parse, call, print; nothing is computed here.
+"""The command line: parse, call, print; nothing is computed here. Notes and progress go to stderr, results to stdout.
 
 What a command needs is imported when it runs, so that help and ``--version`` come at once. Exit codes: 0 done; 1 done,
 but some files could not be used; 2 bad input, nothing was done; 130 interrupted.
@@ -9,20 +9,26 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.core import TyperCommand, TyperGroup
 
 import fmcore
-from fmcore.cli.console import notes
 from fmcore.errors import FlowMismatchingError
 
+notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+notes.quiet = int(os.environ.get("LOCAL_RANK") or 0) > 0  # of several processes one speaks
 COMMANDS = {  # name: module, line of help
     "fit": ("fit", "Make a detector from good images."),
     "score": ("model", "Score images: heat maps, and a table of scores."),
     "threshold": ("model", "Show a detector's threshold, or set another."),
+    "export": ("model", "Write a detector as ONNX, to be used without this package."),
     "evaluate": ("model", "Every figure of a detector on labelled test images."),
     "check": ("data", "Say what a data folder holds, lacks and has damaged."),
     "benchmark": ("data", "Compare methods on the same test sets."),
@@ -62,6 +68,41 @@ and then:   python -m fmcore score MODEL NEW_IMAGES --out RESULTS"""
 app = typer.Typer(cls=_Commands, add_completion=False, no_args_is_help=True, help=WHAT)
 for _name, (_, _line) in COMMANDS.items():
     app.command(_name, help=_line)(lambda: None)  # stands in for the command in the list of all
+
+
+def watch(
+    records: Iterator[Any], label: Callable[[Any], tuple[str, str]] | str, remedy: str = "", agree: Callable = bool
+) -> Iterator[Any]:
+    """Pass on records that have ``done`` and ``total``, print their notes, draw a bar per first text of ``label``.
+
+    Ctrl-C and SIGTERM are only noted, so that no step is cut in half; a second one interrupts at once. The program ends
+    with ``remedy`` where ``agree``, which several processes may share, makes a decision of the wish."""
+    wishes, tasks = [], {}
+
+    def wish(number: int, frame: Any) -> None:
+        if wishes:
+            raise KeyboardInterrupt
+        wishes.append(number)
+
+    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    try:
+        with Progress(*columns, console=notes) as progress:
+            for record in records:
+                key, detail = (label, "") if isinstance(label, str) else label(record)
+                if key not in tasks:
+                    tasks[key] = progress.add_task(key)
+                progress.update(tasks[key], completed=record.done, total=record.total, description=key + detail)
+                if note := getattr(record, "note", ""):
+                    notes.print(note)
+                yield record
+                if agree(bool(wishes)):
+                    records.close()
+                    notes.print(f"Interrupted. {remedy}".strip())
+                    raise typer.Exit(130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fmcore.cli.console import notes, watch
+from fmcore.cli import notes, watch
 from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
 from fmcore.data.check import check as run_check
 from fmcore.data.rendered import RenderSettings, write_dataset

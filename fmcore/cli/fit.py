@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from fmcore.cli.console import notes, watch
+from fmcore.cli import notes, watch
 from fmcore.cli.options import ADVANCED, Device, Given, check_device, check_writable, with_settings
 from fmcore.data.check import in_both
 from fmcore.data.folders import find_good_images

@@ -1,4 +1,4 @@
-"""What uses a model: ``score``, ``threshold``, ``evaluate``."""
+"""What uses a model: ``score``, ``threshold``, ``export``, ``evaluate``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from fmcore.cli.console import notes, watch
+from fmcore.cli import notes, watch
 from fmcore.cli.options import Category, Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
 from fmcore.data.folders import arriving, name_files, not_read, read_folder
 from fmcore.detector.calibration import describe, of_folder, of_rate, of_value
+from fmcore.detector.export import export as write_export
 from fmcore.detector.model import FILE, load_model, save_info
 from fmcore.detector.score_files import EXTRAS, TABLE, score_files
 from fmcore.errors import SettingsError
@@ -109,6 +110,30 @@ def threshold(
     for name, info in chosen.items():
         print(f"{name}: {describe(info)}")
     raise typer.Exit(1 if skipped else 0)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Model folder: the closed form on feature maps.")],
+    out: Annotated[Path, typer.Option(help="File to write, as parts.onnx.")],
+    form: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    category: Category = None,
+) -> None:
+    """Write a detector with its encoder as one ONNX file: image in, heat map and score out.
+
+    \b
+    import numpy as np, onnxruntime
+    from PIL import Image
+    session = onnxruntime.InferenceSession("parts.onnx")
+    height, width, _ = session.get_inputs()[0].shape
+    picture = Image.open("017.png").convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    heatmap, score = session.run(None, {"image": np.asarray(picture, np.float32) / 255})
+    threshold = float(session.get_modelmeta().custom_metadata_map["threshold"])
+    print(score, score > threshold, heatmap.shape)
+
+    Example: python -m fmcore export models/parts --out parts.onnx
+    """
+    check_writable(out)
+    print(write_export(load_model(model), out, category, form))
 
 
 @with_settings(options=evaluation.EvaluateSettings, paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)

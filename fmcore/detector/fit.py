@@ -18,6 +18,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from fmcore.data.folders import describe_set
+from fmcore.data.mask import read_mask
 from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
 from fmcore.detector.features import Features, readable, sample_of, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
@@ -25,7 +26,7 @@ from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError
 from fmcore.fields import FIELDS
 from fmcore.fields.field import Field, VelocityField
-from fmcore.mismatch import Mismatch, mismatch_steps
+from fmcore.mismatch import Mismatch, mismatch_steps, within
 from fmcore.training.checkpoint import start_training
 from fmcore.training.loop import TrainRecord, adopt_average, train
 from fmcore.views import View
@@ -177,7 +178,11 @@ def _view(sources: Sequence[Any], settings: FitSettings) -> View:
     about = describe_set(sources)
     sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
     view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
-    view = view.at_depth(about.bits)
+    mask = read_mask(settings.roi) if settings.roi else None
+    if mask is not None and abs(mask.shape[1] * about.height / (mask.shape[0] * about.width) - 1) > 0.02:
+        sides, shape = f"{mask.shape[1]} x {mask.shape[0]}", f"{about.width} x {about.height}"
+        raise DataError(f"The region of interest is {sides} and the pictures are {shape}: they must have one shape.")
+    view = view.at_depth(about.bits).within(mask)
     view.depth += f", {about.gray_among_colour} gray images taken as RGB" * (about.gray_among_colour > 0)
     return view
 
@@ -201,9 +206,10 @@ def _calibrated(
     paths, heat = fit.path_settings(), fit.heat_settings(features.view)
     mismatches, names = [], []
     for number, judge in scored:
-        full = Mismatch.collect(mismatch_steps(judge, features[number].to(features.view.device), paths))
+        steps = mismatch_steps(judge, features[number].to(features.view.device), paths)
+        full = Mismatch.collect(within(steps, features.view.roi_of_grid))
         # Aggregated already, as one path, which every aggregator leaves as it is: all that calibration needs.
-        mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None]))
+        mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None], full.roi))
         names.append(features.name(number))
         yield FitRecord("calibration", len(names), total)
     found = calibrate(mismatches, heat, fit.false_alarm_rate)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import find_objects, label, maximum, sum_labels
 
 from fmcore.data.picture import Picture
-from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, image_score, mismatch_steps
+from fmcore.mismatch import HeatSettings, Mismatch, MismatchStep, PathSettings, image_score, mismatch_steps, within
 
 if TYPE_CHECKING:
     from fmcore.detector.model import Model
@@ -76,7 +76,8 @@ def score_steps(
     model: Model, picture: Picture, paths: PathSettings | None = None, category: str | None = None
 ) -> Iterator[MismatchStep]:
     """`mismatch_steps` of a picture under a model's view and field; ``paths`` default to the model's own."""
-    return mismatch_steps(model.field(category), model.view(category)(picture), paths or model.info.paths)
+    view = model.view(category)
+    return within(mismatch_steps(model.field(category), view(picture), paths or model.info.paths), view.roi_of_grid)
 
 
 def judge(
@@ -119,6 +120,7 @@ def score(
     picture = Picture.of(picture)
     mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
     found = judge(model, mismatch, paths, heat, category, threshold)
-    heatmap = model.view(category).enlarge(found.heatmap, *picture.size_in_file)
-    note = found.note or model.view(category).remark(picture)
+    view = model.view(category)
+    heatmap = view.inside(view.enlarge(found.heatmap, *picture.size_in_file))
+    note = found.note or view.remark(picture)
     return Result(heatmap, found.score, found.threshold, found.anomalous, note)

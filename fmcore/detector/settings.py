@@ -26,6 +26,7 @@ class FitSettings(Settings):
 
     field: str = Field("gaussian", description="gaussian: closed form, seconds; unet: learned on top, minutes")
     encoder: str = Field(DEFAULT, description=f"pretrained encoder ({DEFAULT}, a Hub id or a folder); none: pixels")
+    roi: str = Field("", description="mask of the region of interest, white; outside nothing counts")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all randomness")
     false_alarm_rate: float = Field(0.05, gt=0, lt=1, description="of the threshold, on new normal images")
     view: dict[str, Any] = Field({}, description="options of the view")

@@ -42,7 +42,8 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
         mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
         return judge(model, mismatch, paths, heat, category).heatmap
 
-    for progress in measure(items, heatmap, settings.pixel_size, settings.bootstrap, settings.seed):
+    inside = model.view(category).inside
+    for progress in measure(items, heatmap, settings.pixel_size, settings.bootstrap, settings.seed, inside):
         if progress.result is None:
             yield progress
     threshold = model.threshold(category) if (paths, heat) == (info.paths, info.heat) else None
@@ -61,9 +62,15 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
 
 
 def measure(
-    items: list[TestItem], heatmap: Callable[[Picture], np.ndarray], size: int, bootstrap: int, seed: int
+    items: list[TestItem],
+    heatmap: Callable[[Picture], np.ndarray],
+    size: int,
+    bootstrap: int,
+    seed: int,
+    inside: Callable[[np.ndarray], np.ndarray] = lambda values: values,
 ) -> Iterator[Progress]:
-    """Every figure of a detector that gives maps ``(h, w)``, masks and maps compared at ``size`` x ``size``.
+    """Every figure of a detector that gives maps ``(h, w)``, masks and maps compared at ``size`` x ``size``, where
+    ``inside`` (`View.inside`) leaves something of them.
 
     Pixel figures count good images and defective images that have a mask. A mask that cannot be read leaves its image
     out of them, and is listed in ``unreadable`` as images are. ``intervals`` holds ``[low, high]`` under the name of
@@ -82,7 +89,7 @@ def measure(
             own = picture.size_in_file
             mask = read_mask(item.mask, height=size, width=size, size_of_image=own) if item.mask else None
             if item.is_good or mask is not None:
-                pixels.add(resize_map(found, height=size, width=size), mask)
+                pixels.add(inside(resize_map(found, height=size, width=size)), None if mask is None else inside(mask))
         except ImageError as error:
             unreadable.append({"file": str(item.path), "reason": str(error)})
         yield Progress(done, len(items))

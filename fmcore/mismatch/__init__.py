@@ -11,7 +11,16 @@ from fmcore.mismatch.heatmap import (
     image_score,
     smooth,
 )
-from fmcore.mismatch.steps import MismatchStep, PathSettings, gap, has_exact_mean, mismatch_steps
+from fmcore.mismatch.steps import MismatchStep, PathSettings, gap, has_exact_mean, mismatch_steps, within
 
 __all__ = ["AGGREGATORS", "Aggregator", "HeatSettings", "Mismatch", "MismatchStep", "Parameter", "PathSettings"]
-__all__ += ["RunningHeatmap", "aggregator", "gap", "has_exact_mean", "image_score", "mismatch_steps", "smooth"]
+__all__ += [
+    "RunningHeatmap",
+    "aggregator",
+    "gap",
+    "has_exact_mean",
+    "image_score",
+    "mismatch_steps",
+    "smooth",
+    "within",
+]

@@ -101,20 +101,22 @@ class HeatSettings(Settings):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Mismatch ``D`` at the times recorded so far: ``maps`` ``(T', K, H, W)`` float32, ``times`` ``(T',)``."""
+    """Mismatch ``D`` at the times recorded so far: ``maps`` ``(T', K, H, W)`` float32, ``times`` ``(T',)``, ``roi`` as
+    in `MismatchStep`."""
 
     times: np.ndarray
     maps: np.ndarray
+    roi: np.ndarray | None = None
 
     @classmethod
     def collect(cls, steps: Iterable[MismatchStep]) -> Mismatch:
         """From the steps of one image, in any number."""
         steps = list(steps)
-        return cls(np.array([s.t for s in steps]), np.stack([s.paths for s in steps]))
+        return cls(np.array([s.t for s in steps]), np.stack([s.paths for s in steps]), steps[0].roi)
 
     def subset(self, indices: slice | list[int]) -> Mismatch:
         """Only some of the times; the heat map of a subset is the average over that subset."""
-        return Mismatch(self.times[indices], self.maps[indices])
+        return Mismatch(self.times[indices], self.maps[indices], self.roi)
 
     def per_time(self, settings: HeatSettings) -> np.ndarray:
         """Aggregated over paths (Eq. 3): ``(T', H, W)``, unweighted."""
@@ -123,7 +125,8 @@ class Mismatch:
     def weighted(self, settings: HeatSettings) -> np.ndarray:
         """``t^r D_t``, smoothed, ``(T', H, W)``: each time's contribution; their mean is the heat map."""
         weights = (self.times**settings.exponent)[:, None, None].astype(np.float32)
-        return smooth(weights * self.per_time(settings), settings.smoothing)
+        found = smooth(weights * self.per_time(settings), settings.smoothing)
+        return found if self.roi is None else found * self.roi
 
     def running(self, settings: HeatSettings) -> np.ndarray:
         """Anytime heat maps ``(T', H, W)``: entry j averages the weighted maps up to and including j."""

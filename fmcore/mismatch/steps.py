@@ -32,11 +32,13 @@ class PathSettings(Settings):
 @dataclass(frozen=True)
 class MismatchStep:
     """Mismatch at one time: ``paths`` is ``(K, H, W)`` float32, the squared velocity gap ``D`` summed over channels; or
-    ``(1, H, W)``, its mean over all noise, where `PathSettings.paths` is 0."""
+    ``(1, H, W)``, its mean over all noise, where `PathSettings.paths` is 0. ``roi`` ``(H, W)`` bool is the region of
+    interest, outside of which it is 0; None: everything."""
 
     index: int
     t: float
     paths: np.ndarray
+    roi: np.ndarray | None = None
 
 
 def gap(field: VelocityField, y: Tensor, x0: Tensor, t: float | Tensor) -> Tensor:
@@ -74,3 +76,8 @@ def mismatch_steps(
             parts = [exact(t)[None]] if exact else [gap(field, image, x0, t).float().square().sum(1) for x0 in starts]
             maps = torch.cat(parts)
         yield MismatchStep(index, t, maps.float().cpu().numpy())
+
+
+def within(steps: Iterator[MismatchStep], roi: np.ndarray | None) -> Iterator[MismatchStep]:
+    """The steps, with the mismatch 0 outside a region of interest ``(H, W)`` bool; None: as they are."""
+    return steps if roi is None else (MismatchStep(s.index, s.t, s.paths * roi, roi) for s in steps)

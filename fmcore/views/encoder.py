@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -81,32 +81,35 @@ class EncoderView(View):
         area = min(resolution**2, MOST_ENLARGED**2 * height * width)
         pixel_height, pixel_width = sides_of(area, height, width, loaded.step)
         grid = sides_of(places, pixel_height, pixel_width, 1)
-        values = torch.stack([_features(loaded, p, pixel_height, pixel_width, grid) for p in sample])
+        loaded.network.cpu()
+        with torch.no_grad():
+            shown = (picture.resized(pixel_height, pixel_width, 3)[None] for picture in sample)
+            values = torch.stack([_features(loaded, x, grid) for x in shown])
         view = cls(encoder, loaded.digest, values.shape[1], *grid, pixel_height, pixel_width)
         view.mean.copy_(values.mean((0, 2, 3))[:, None, None])
         view.scale.copy_(values.std((0, 2, 3))[:, None, None].clamp_min(1e-6) / SPREAD)
         return view
 
     def forward(self, picture: Picture) -> Tensor:
-        size, encoder = (self.pixel_height, self.pixel_width), load_encoder(self.encoder)
-        return (_features(encoder, picture, *size, self.shape[1:], self.device) - self.mean) / self.scale
+        load_encoder(self.encoder).network.to(self.device)
+        with torch.no_grad():
+            return self.of_pixels(picture.resized(self.pixel_height, self.pixel_width, 3)[None].to(self.device))
+
+    def of_pixels(self, x: Tensor) -> Tensor:
+        """Of a picture at the size that the encoder sees, ``(1, 3, H', W')`` in [-1, 1]."""
+        return (_features(load_encoder(self.encoder), x, self.shape[1:]) - self.mean) / self.scale
 
     def describe(self) -> str:
         grid, pixels = f"{self.width} x {self.height}", f"{self.pixel_width} x {self.pixel_height}"
         return f"{self.channels} channels of {self.encoder} on {grid} places, pictures at {pixels}"
 
 
-def _features(
-    loaded: Encoder, picture: Picture, height: int, width: int, grid: tuple[int, int], device: Any = "cpu"
-) -> Tensor:
-    """Feature maps ``(C, *grid)`` of a picture shown at ``height`` x ``width`` pixels, not standardised."""
-    loaded.network.to(device)
-    with torch.no_grad():
-        found = loaded.maps(picture.resized(height, width, 3)[None].to(device))
-        fine = tuple(round(FINER * side) for side in grid)
-        joined = torch.cat([_on_grid(each, fine) for each in found], 1)
-        smooth = F.avg_pool2d(joined, 3, 1, 1, count_include_pad=False)
-        return F.adaptive_avg_pool2d(smooth, grid)[0].contiguous()
+def _features(loaded: Encoder, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Feature maps ``(C, *grid)`` of a picture ``(1, 3, H', W')``, not standardised."""
+    fine = tuple(round(FINER * side) for side in grid)
+    joined = torch.cat([_on_grid(each, fine) for each in loaded.maps(x)], 1)
+    smooth = F.avg_pool2d(joined, 3, 1, 1, count_include_pad=False)
+    return F.adaptive_avg_pool2d(smooth, grid)[0].contiguous()
 
 
 def _on_grid(values: Tensor, grid: tuple[int, int]) -> Tensor:

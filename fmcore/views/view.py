@@ -8,10 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fmcore.data.picture import Picture, resize_map
+from fmcore.errors import DataError
 from fmcore.registry import Part, Registry
+
+MOST_ROI = 1024  # pixels per side at which a region of interest is kept
 
 
 class View(Part, abc.ABC):
@@ -28,12 +32,14 @@ class View(Part, abc.ABC):
     height: int
     width: int
     bits: int = 16  # of the values of 16-bit pictures
+    roi: Tensor | None  # see `within`
     depth: str = ""  # what to add to `describe` where these are fewer, or some of a set are gray
 
     def __init__(self, **config: Any):
         super().__init__(**config)
         self.__dict__.update(config)
         self.register_buffer("_place", torch.empty(0), persistent=False)
+        self.register_buffer("roi", None)
 
     def at_depth(self, bits: int) -> Self:
         """Itself, for a set whose 16-bit pictures hold so many bits, as all that it is given from now on."""
@@ -41,6 +47,30 @@ class View(Part, abc.ABC):
             self.bits, self.depth = bits, f", {bits}-bit values in 16-bit files"
             self.config["bits"] = bits
         return self
+
+    def within(self, mask: np.ndarray | None) -> Self:
+        """Itself, of a set of which only a region of interest counts: ``mask`` ``(h, w)`` bool, of a picture's shape at
+        any size; None: everything. Raises `DataError` if it holds no place of the grid."""
+        if mask is not None:
+            high, wide = (min(side, MOST_ROI) for side in mask.shape)
+            small = Image.fromarray(mask).resize((wide, high), Image.Resampling.NEAREST)
+            self.roi = torch.from_numpy(np.array(small)).to(self.device)
+            self.config["roi"] = [high, wide]
+            if not self.inside(np.ones(self.shape[1:])).any():
+                raise DataError("The region of interest is smaller than a place of the model's grid: mark more.")
+        return self
+
+    def inside(self, values: np.ndarray) -> np.ndarray:
+        """A map ``(h, w)`` of a whole picture, set to 0 outside the region of interest, where there is one."""
+        if self.roi is None:
+            return values
+        mask = Image.fromarray(self.roi.cpu().numpy()).resize(values.shape[::-1], Image.Resampling.NEAREST)
+        return values * np.asarray(mask)
+
+    @property
+    def roi_of_grid(self) -> np.ndarray | None:
+        """``(H, W)`` bool, for `fmcore.mismatch`."""
+        return None if self.roi is None else self.inside(np.ones(self.shape[1:], np.float32)) > 0
 
     def __call__(self, picture: Picture) -> Tensor:
         return super().__call__(picture.of_depth(self.bits))
@@ -89,7 +119,11 @@ def sides_of(area: float, height: int, width: int, step: int) -> tuple[int, int]
 
 class _Views(Registry[type[View]]):
     def build(self, kind: str, config: dict[str, Any]) -> View:
-        view = super().build(kind, {name: value for name, value in config.items() if name != "bits"})
+        view = super().build(kind, {name: value for name, value in config.items() if name not in ("bits", "roi")})
+        if sides := config.get("roi"):  # filled from the tensors of the model
+            if max(sides) > MOST_ROI:
+                raise ValueError("roi")
+            view.within(np.ones(sides, bool))
         return view.at_depth(config.get("bits", 16))
 
 

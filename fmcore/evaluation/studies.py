@@ -2,8 +2,6 @@
 
 A sweep runs the field once per image for all settings that one record holds: fewer paths are the first of many, and the
 times ``j / (T' + 1)`` are among those of T where ``T' + 1`` divides ``T + 1``; T = 23 holds 1, 2, 3, 5, 7 and 11.
-
-Seconds depend on what else the machine does; so cases are timed in turns, and ratios are worth more than seconds.
 """
 
 from __future__ import annotations

@@ -66,16 +66,15 @@ class _Convolution(nn.Module):
     def __init__(self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__()
         missing = kernel - stride  # of a side that is a multiple of the stride
-        self.sides = [(missing + 1) // 2] * 2, [stride] * 2, [1, 1], groups  # padding, stride, dilation, groups
+        self.sides = {"padding": [(missing + 1) // 2] * 2, "stride": [stride] * 2, "dilation": [1, 1], "groups": groups}
         self.weight = nn.Parameter(torch.empty(out, width // groups, *(2 * [kernel + missing % 2])))
         self.bias = nn.Parameter(torch.empty(out))
 
     def forward(self, x: Tensor) -> Tensor:
-        # What `conv2d` chooses on a CPU, too, but not on one thread, and then with other bits.
-        if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            return torch.mkldnn_convolution(x, self.weight, self.bias, *self.sides)
-        padding, stride, dilation, groups = self.sides
-        return F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        # On a CPU what `conv2d` chooses, too, but not on one thread, and then with other bits.
+        on_cpu = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        convolve = torch.mkldnn_convolution if on_cpu else F.conv2d
+        return convolve(x, self.weight, self.bias, **self.sides)
 
 
 class _Block(nn.Module):

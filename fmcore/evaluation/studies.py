@@ -2,20 +2,16 @@
 
 A sweep runs the field once per image for all settings that one record holds: fewer paths are the first of many, and the
 times ``j / (T' + 1)`` are among those of T where ``T' + 1`` divides ``T + 1``; T = 23 holds 1, 2, 3, 5, 7 and 11.
-
-Seconds depend on what else the machine does; so cases are timed in turns, and the ratios between cases and stages of
-one call are worth more than seconds.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import platform
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,59 +155,61 @@ def compare_fisher(
         yield FisherRecord(done, len(test.images), maps, result)
 
 
-class SpeedCase(NamedTuple):
-    """What is timed, from an image file to its score."""
+def measure_speed(cases: Mapping[str, Sequence[Callable]], items: Sequence[TestItem], *, rounds: int = 5):
+    """Score every image by every case, in turns, in each round, after one image to warm up; yields `Progress`. A case
+    has a function for each of `STAGES` after the first, from a `Picture` to a map ``(h, w)``.
 
-    label: str
-    file: Path
-    view: Callable[[Picture], Tensor]
-    field: VelocityField
-    paths: PathSettings
-    heat: HeatSettings
-
-
-class Timing(NamedTuple):
-    """Seconds ``(rounds,)`` of each of `STAGES`: ``field`` holds all of Eq. 2, ``aggregation`` Eqs. 3 and 4."""
-
-    label: str
-    stages: dict[str, np.ndarray]
-
-    @property
-    def seconds(self) -> np.ndarray:
-        """Of all stages, ``(rounds,)``."""
-        return sum(self.stages.values())
-
-    def relative_to(self, other: Timing) -> np.ndarray:
-        """Ratio to another case of the same call, round by round."""
-        return self.seconds / other.seconds
-
-
-def measure_speed(cases: Sequence[SpeedCase], *, rounds: int = 5) -> Iterator[Progress]:
-    """Score the image of every case once to warm up, then once in each round; the last record's result is a tuple of
-    `Timing`. Raises `SettingsError` for no case or round, `ImageError` for a file that can't be read."""
-    if not cases or rounds < 1:
-        raise SettingsError("Measuring speed needs at least one case and one round: give both.")
-    total, clocks = len(cases) * (rounds + 1), []
-    for done in range(total):
-        case = cases[done % len(cases)]
-        clock = [time.perf_counter()]
-        picture = read_picture(case.file)
-        clock.append(time.perf_counter())
-        image = case.view(picture)
-        if image.is_cuda:  # a GPU only queues work: without waiting, the field would be charged for the view
-            torch.cuda.synchronize(image.device)
-        clock.append(time.perf_counter())
-        mismatch = Mismatch.collect(mismatch_steps(case.field, image, case.paths))
-        clock.append(time.perf_counter())
-        image_score(mismatch.heatmap(case.heat))
-        clocks.append([*clock, time.perf_counter()])
-        yield Progress(done + 1, total)
-    seconds = np.diff(clocks).reshape(rounds + 1, len(cases), len(STAGES))[1:]
-    timings = (Timing(c.label, dict(zip(STAGES, seconds[:, i].T, strict=True))) for i, c in enumerate(cases))
-    yield Progress(total, total, tuple(timings))
+    The last record's result has of each case, for one image, ``seconds`` and ``processor`` (time of all threads, which
+    other processes disturb less) ``(rounds, stages)``, and ``image_auroc``: faster must not be worse. Raises
+    `SettingsError` for no case, image or round, `ImageError` for a file that can't be read."""
+    if not cases or not items or rounds < 1:
+        raise SettingsError("Measuring speed needs at least one case, one image and one round: give all.")
+    turns = [*itertools.product(items[:1], cases), *itertools.product([*items] * rounds, cases)]
+    clocks, scores = [], []
+    for item, label in turns:
+        value, clock = item.path, [_now()]
+        for step in (read_picture, *cases[label], image_score):
+            value = step(value)
+            clock.append(_now())
+        clocks.append([*clock[:-2], clock[-1]])  # map and score are one stage
+        scores.append(value)
+        yield Progress(len(scores), len(turns))
+    shape = rounds, len(items), len(cases)
+    spent = np.diff(clocks, axis=1)[len(cases) :].reshape(*shape, len(STAGES), 2).mean(1)
+    found, defective = np.reshape(scores[len(cases) :], shape)[0], np.array([not item.is_good for item in items])
+    result = {}
+    for index, label in enumerate(cases):
+        seconds, processor = np.moveaxis(spent[:, index], 2, 0)
+        result[label] = {"seconds": seconds, "processor": processor, "image_auroc": auroc(found[:, index], defective)}
+    yield Progress(len(turns), len(turns), result)
 
 
-def machine() -> dict[str, str | int]:
-    """What the seconds depend on."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {"device": device, "cores": os.cpu_count() or 1, "threads": torch.get_num_threads()}
+def _now() -> tuple[float, float]:
+    if torch.cuda.is_available():  # a GPU only queues work: without waiting, a stage would be charged for another
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def measure_scaling(run: Callable[[int], Any], sizes: Sequence[int], *, most_seconds: float = 60) -> Iterator[Progress]:
+    """``run(size)`` of ascending sizes, none begun after ``most_seconds``. The last record's result has ``sizes`` and,
+    of each, ``seconds`` and ``megabytes``, memory at the peak above that before (on Linux); and the ``exponent`` of
+    seconds in size, the slope of a line through logarithms."""
+    started, rows = time.perf_counter(), []
+    for size in itertools.takewhile(lambda _: time.perf_counter() - started < most_seconds, sizes):
+        before, begun = _memory(reset=True), time.perf_counter()
+        run(size)
+        rows.append((size, time.perf_counter() - begun, _memory() - before))
+        yield Progress(len(rows), len(sizes))
+    sizes, seconds, megabytes = map(list, zip(*rows, strict=True))
+    slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(rows) > 1 else None
+    found = {"sizes": sizes, "seconds": seconds, "megabytes": megabytes, "exponent": slope}
+    yield Progress(len(rows), len(rows), found)
+
+
+def _memory(reset: bool = False) -> float:
+    """Megabytes of the process at the peak since the last reset; 0 where the system does not tell."""
+    if not (process := Path("/proc/self")).is_dir():
+        return 0.0
+    if reset:
+        (process / "clear_refs").write_text("5")
+    return int(re.search(r"VmHWM:\s+(\d+)", (process / "status").read_text())[1]) / 1024

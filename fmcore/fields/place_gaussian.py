@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import numpy as np
@@ -30,7 +31,7 @@ from fmcore.fields.gaussian import Covariance, GaussianLaw, state_variance
 FLOOR = 0.01  # variance, in units of the noise's
 PRIOR = 2  # images that the covariance of all places counts for
 BATCH = 16  # images per update of the moments
-CHUNK = 128  # places whose eigenvectors are computed together
+CHUNK = 36  # places whose eigenvectors are computed together
 
 _RHO = f"rho, share of the covariance of all places (default: {PRIOR} / ({PRIOR} + images))"
 Shrinkage = Annotated[float | None, Range(ge=0, le=1, description=_RHO)]
@@ -61,17 +62,20 @@ class PlaceGaussianField(Field, GaussianLaw):
         mean = total / count
         covariance = outer.div_(count).baddbmm_(mean[:, :, None], mean[:, None, :], alpha=-1)
         within = covariance.mean(0) * shrinkage + FLOOR * torch.eye(shape[0])
-        field = cls(*shape)
+        field, threads = cls(*shape), torch.get_num_threads()
         field.mean.copy_(mean)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # small matrices: threads that wait for each other make it five times slower
+
+        def diagonalise(start: int) -> None:
+            part = slice(start, start + CHUNK)
+            values, vectors = torch.linalg.eigh(covariance[part].mul_(1 - shrinkage).add_(within))
+            field.variances[part] = values.clamp_min(FLOOR)
+            # Rounded as they are stored, so that a model scores alike before and after it is saved.
+            field.vectors[part] = vectors.half().float()
+
+        torch.set_num_threads(1)  # within a small matrix: threads that wait for each other are five times slower
         try:
-            for start in range(0, len(mean), CHUNK):
-                part = slice(start, start + CHUNK)
-                values, vectors = torch.linalg.eigh(covariance[part].mul_(1 - shrinkage).add_(within))
-                field.variances[part] = values.clamp_min(FLOOR)
-                # Rounded as they are stored, so that a model scores alike before and after it is saved.
-                field.vectors[part] = vectors.half().float()
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(diagonalise, range(0, len(mean), CHUNK)))
         finally:
             torch.set_num_threads(threads)
         return field
@@ -79,11 +83,10 @@ class PlaceGaussianField(Field, GaussianLaw):
     def expected_mismatch(self, y: Tensor) -> Callable[[float], Tensor]:
         """For one image ``(C, H, W)``: a function of t that gives the mean mismatch over all noise, ``(H, W)``."""
         centred = y.flatten(1).T - self.mean
-        if y.device.type == "cpu":
-            # NumPy reads the matrices at the memory's rate, torch (one small product after the other) at half of it.
-            along = torch.from_numpy(np.einsum("pc,pcd->pd", centred.numpy(), self.vectors.numpy())).square()
-        else:
+        if y.is_cuda:
             along = torch.bmm(centred[:, None, :], self.vectors)[:, 0].square()
+        else:  # NumPy reads the matrices at the memory's rate, torch (one small product after the other) at half of it
+            along = torch.from_numpy(np.einsum("pc,pcd->pd", centred.numpy(), self.vectors.numpy())).square()
 
         def at(t: float) -> Tensor:
             spread = state_variance(self.variances, t)

@@ -45,8 +45,6 @@ class EfficientNetLite0(nn.Module):
                 self.blocks.append(_Block(width, out, kernel, stride if repeat == 0 else 1, expansion))
                 width = out
             self.last.append(len(self.blocks) - 1)
-        self.head = _Convolution(320, 1280, 1)
-        self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor, stages: int = len(STAGES)) -> list[Tensor]:
         """The outputs of the first ``stages`` stages; later ones are not computed."""
@@ -58,30 +56,25 @@ class EfficientNetLite0(nn.Module):
             found += [x] * (index in self.last)
         return found
 
-    def classify(self, x: Tensor) -> Tensor:
-        """ImageNet logits ``(B, 1000)``: what tells whether weights and input scale are right."""
-        return self.classifier(F.relu6(self.head(self(x)[-1])).mean((2, 3)))
-
 
 class _Convolution(nn.Module):
     """A convolution with "same" padding and a bias, into which its batch norm was folded.
 
-    Where the padding is odd the kernel has a row and a column of zeros in front, for even padding all around: a copy of
-    the input with a border takes longer than the convolution."""
+    Where the padding is odd the kernel begins with zeros, for even padding all around: a copy of the input with a
+    border takes longer than the convolution."""
 
     def __init__(self, width: int, out: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__()
         missing = kernel - stride  # of a side that is a multiple of the stride
-        self.padding, self.stride, self.groups = (missing + 1) // 2, stride, groups
+        self.sides = {"padding": [(missing + 1) // 2] * 2, "stride": [stride] * 2, "dilation": [1, 1], "groups": groups}
         self.weight = nn.Parameter(torch.empty(out, width // groups, *(2 * [kernel + missing % 2])))
         self.bias = nn.Parameter(torch.empty(out))
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
-            # What `conv2d` chooses, too, but not on one thread, and then with other bits.
-            sides = [[self.padding] * 2, [self.stride] * 2, [1, 1]]
-            return torch.mkldnn_convolution(x, self.weight, self.bias, *sides, self.groups)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+        # On a CPU what `conv2d` chooses, too, but not on one thread, and then with other bits.
+        on_cpu = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        convolve = torch.mkldnn_convolution if on_cpu else F.conv2d
+        return convolve(x, self.weight, self.bias, **self.sides)
 
 
 class _Block(nn.Module):
@@ -131,7 +124,7 @@ def load_efficientnet_lite0() -> tuple[EfficientNetLite0, str]:
 
 def _folded(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights by this module's names, each batch norm folded into the convolution before it."""
-    found = {"classifier.weight": stored["_fc.weight"], "classifier.bias": stored["_fc.bias"]}
+    found = {}
 
     def fold(name: str, convolution: str, norm: str) -> None:
         scale = stored[f"{norm}.weight"] / (stored[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
@@ -139,7 +132,6 @@ def _folded(stored: dict[str, Tensor]) -> dict[str, Tensor]:
         found[f"{name}.bias"] = stored[f"{norm}.bias"] - stored[f"{norm}.running_mean"] * scale
 
     fold("stem", "_conv_stem", "_bn0")
-    fold("head", "_conv_head", "_bn1")
     for index in range(sum(stage[-1] for stage in STAGES)):
         at = f"_blocks.{index}."
         if f"{at}_expand_conv.weight" in stored:

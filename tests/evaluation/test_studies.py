@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, assert_one_sentence, blob_tensors, dataset, draw_blob, write_blobs
+from conftest import SIZE, assert_one_sentence, blob_tensors, dataset, draw_blob
 from sklearn.metrics import roc_auc_score
 
-from fmcore.data.folders import find_good_images, find_test_items, read_pictures
+from fmcore.data.folders import TestItem, find_good_images, find_test_items, read_pictures
 from fmcore.data.picture import resize_map
 from fmcore.errors import DataError, ImageError, SettingsError
+from fmcore.evaluation import studies
 from fmcore.evaluation.metrics import auroc
 from fmcore.evaluation.studies import (
     STAGES,
-    SpeedCase,
     compare_fisher,
     grid,
-    machine,
+    measure_scaling,
     measure_speed,
     read_test_set,
     sweep,
@@ -198,54 +196,102 @@ def test_on_real_bottles_both_maps_find_the_defects():
 
 
 @pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return write_blobs(tmp_path_factory.mktemp("speed"), range(1))[0]
+def speed_items(category_folder):
+    good, defective = ([i for i in find_test_items(category_folder) if i.is_good == kind] for kind in (True, False))
+    return [*good[:2], *defective[:2]]
 
 
-def case(file, label="case", *, times=3, log=None, pause=0.01) -> SpeedCase:
+class Clock:
+    """Time passes only where a test says so."""
+
+    def __init__(self):
+        self.wall = self.processor = 0.0
+
+    def perf_counter(self) -> float:
+        return self.wall
+
+    def process_time(self) -> float:
+        return self.processor
+
+    def spend(self, wall: float, processor: float = 0.0) -> None:
+        self.wall, self.processor = self.wall + wall, self.processor + processor
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(studies, "time", clock)
+    return clock
+
+
+def case(clock, *, field=1.0, log=None, sign=1.0):
+    """Steps of a detector that knows: its map is bright where the picture is cyan."""
+
     def view(picture):
-        assert picture.width == 32
-        time.sleep(3 * pause)
-        return torch.zeros(3, 8, 8)
+        clock.spend(3.0, 5.0)
+        return picture.resized(SIZE, SIZE, 3)
 
-    def field(x, t):
+    def detect(y):
         if log is not None:
-            log.append(label)
-        time.sleep(pause)
-        return torch.zeros_like(x)
+            log.append(field)
+        clock.spend(field, 0.5)
+        return y
 
-    return SpeedCase(label, file, view, field, PathSettings(paths=1, times=times), HeatSettings())
+    def heatmap(y):
+        clock.spend(0.25)
+        return sign * (y[2] - y[0]).numpy() + 3
 
-
-def test_time_is_booked_on_the_stage_that_took_it(file):
-    *_, record = measure_speed([case(file, "few"), case(file, "many", times=12)], rounds=3)
-    few, many = record.result
-    for timing, times in ((few, 3), (many, 12)):
-        assert tuple(timing.stages) == STAGES and all(s.shape == (3,) for s in timing.stages.values())
-        assert (timing.stages["view"] >= 0.03).all() and (timing.stages["field"] >= 0.01 * times).all()
-        others = np.median(timing.stages["decode"]), np.median(timing.stages["aggregation"])
-        assert 0 < min(others) and max(others) < np.median(timing.stages["view"])
-        np.testing.assert_allclose(timing.seconds, sum(timing.stages.values()))
-    assert 1.3 < np.median(many.relative_to(few)) < 5 and np.median(many.stages["view"]) < 0.1
+    return view, detect, heatmap
 
 
-def test_cases_take_turns_and_the_first_turn_does_not_count(file):
+def test_time_is_booked_on_the_stage_that_took_it_and_each_case_has_its_auroc(clock, speed_items):
+    cases = {"few": case(clock), "many": case(clock, field=12.0), "wrong": case(clock, sign=-1.0)}
+    *_, record = measure_speed(cases, speed_items, rounds=3)
+    assert list(record.result) == list(cases) and STAGES == ("decode", "view", "field", "aggregation")
+    for name, field in (("few", 1.0), ("many", 12.0)):
+        found = record.result[name]
+        np.testing.assert_allclose(found["seconds"], 3 * [[0, 3, field, 0.25]])
+        np.testing.assert_allclose(found["processor"], 3 * [[0, 5, 0.5, 0]])
+        assert found["image_auroc"] == 1
+    assert record.result["wrong"]["image_auroc"] < 0.5
+    *_, record = measure_speed({"a": case(clock)}, speed_items[:2], rounds=1)
+    assert record.result["a"]["image_auroc"] is None
+
+
+def test_cases_take_turns_and_the_first_turn_does_not_count(clock, speed_items):
     log = []
-    cases = [case(file, name, times=1, log=log, pause=0) for name in "ab"]
-    records = list(measure_speed(cases, rounds=2))
-    assert log == list("ababab")
-    assert [(r.done, r.total) for r in records] == [(i, 6) for i in (1, 2, 3, 4, 5, 6, 6)]
-    assert [t.label for t in records[-1].result] == ["a", "b"] and len(records[-1].result[0].seconds) == 2
+    cases = {name: case(clock, field=ord(name), log=log) for name in "ab"}
+    records = list(measure_speed(cases, speed_items[:2], rounds=2))
+    assert "".join(map(chr, log)) == "ababababab"
+    assert [(r.done, r.total) for r in records] == [(i, 10) for i in (*range(1, 11), 10)]
+    assert records[-1].result["b"]["seconds"].shape == (2, len(STAGES))
 
 
-def test_bad_cases_are_one_sentence(file, tmp_path):
-    for cases, rounds in (([], 1), ([case(file)], 0)):
+def test_bad_cases_are_one_sentence(clock, speed_items, tmp_path):
+    one = {"a": case(clock)}
+    for cases, items, rounds in (({}, speed_items, 1), (one, [], 1), (one, speed_items, 0)):
         with pytest.raises(SettingsError) as caught:
-            list(measure_speed(cases, rounds=rounds))
+            list(measure_speed(cases, items, rounds=rounds))
         assert_one_sentence(caught.value, "at least one")
     with pytest.raises(ImageError):
-        list(measure_speed([case(tmp_path / "nothing.png")]))
+        list(measure_speed(one, [TestItem(tmp_path / "nothing.png", "good", None)]))
 
 
-def test_machine_says_what_the_seconds_depend_on():
-    assert machine()["threads"] == torch.get_num_threads() and machine()["cores"] >= 1 and machine()["device"]
+def test_the_exponent_is_that_of_a_growing_job(clock):
+    *early, record = measure_scaling(lambda n: clock.spend(n**1.5 / 100), (4, 8, 16, 32))
+    assert [(r.done, r.total) for r in early] == [(i, 4) for i in range(1, 5)]
+    assert record.result["sizes"] == [4, 8, 16, 32] and record.result["exponent"] == pytest.approx(1.5)
+    np.testing.assert_allclose(record.result["seconds"], [0.08, 8**1.5 / 100, 0.64, 32**1.5 / 100])
+
+
+def test_memory_is_that_of_each_size_even_where_a_larger_one_was_before():
+    np.ones((128, 2**17)).sum()
+    *_, record = measure_scaling(lambda n: np.ones((n, 2**17)).sum(), (64, 128))
+    assert record.result["megabytes"] == pytest.approx([64, 128], abs=4)
+
+
+def test_a_scaling_study_is_bounded(clock):
+    *_, record = measure_scaling(clock.spend, (5, 6, 7, 8), most_seconds=10)
+    assert record.result["sizes"] == [5, 6] and record.done == record.total == 2
+    *_, record = measure_scaling(clock.spend, (5,))
+    assert record.result["exponent"] is None

@@ -36,7 +36,7 @@ SMALL = {
     "04_denoising_versus_fisher": {**FEW_IMAGES, **QUICK, "size": 32, "components": 8, "samples": 200}
     | {"image_samples": 8, "pixel_size": 32},
     "05_ablations": {**COARSE, "train": 12, "size": 32, "limit": 4, "paths": 2, "times": 5},
-    "06_speed": {**COARSE, "train": 12, "size": 32, "limit": 4, "rounds": 1},
+    "06_speed": {**COARSE, "train": 12, "limit": 2, "rounds": 1, "paths": 1, "times": 3, "most": 32, "side": 256},
     "07_report": {**COARSE, **FEW_EVALUATED},
 }
 BOOKS = all_notebooks()

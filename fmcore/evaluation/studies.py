@@ -192,13 +192,13 @@ def _now() -> tuple[float, float]:
 
 def measure_scaling(run: Callable[[int], Any], sizes: Sequence[int], *, most_seconds: float = 60) -> Iterator[Progress]:
     """``run(size)`` of ascending sizes, none begun after ``most_seconds``. The last record's result has ``sizes`` and,
-    of each, ``seconds`` and ``megabytes``, memory at the peak above that before (on Linux); and the ``exponent`` of
-    seconds in size, the slope of a line through logarithms."""
+    of each, ``seconds`` of processor time and ``megabytes``, memory at the peak above that before (on Linux); and the
+    ``exponent`` of seconds in size, the slope of a line through logarithms."""
     started, rows = time.perf_counter(), []
     for size in itertools.takewhile(lambda _: time.perf_counter() - started < most_seconds, sizes):
-        before, begun = _memory(reset=True), time.perf_counter()
+        before, begun = _memory(reset=True), time.process_time()
         run(size)
-        rows.append((size, time.perf_counter() - begun, _memory() - before))
+        rows.append((size, time.process_time() - begun, _memory() - before))
         yield Progress(len(rows), len(sizes))
     sizes, seconds, megabytes = map(list, zip(*rows, strict=True))
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(rows) > 1 else None

@@ -278,7 +278,7 @@ def test_bad_cases_are_one_sentence(clock, speed_items, tmp_path):
 
 
 def test_the_exponent_is_that_of_a_growing_job(clock):
-    *early, record = measure_scaling(lambda n: clock.spend(n**1.5 / 100), (4, 8, 16, 32))
+    *early, record = measure_scaling(lambda n: clock.spend(n, n**1.5 / 100), (4, 8, 16, 32))
     assert [(r.done, r.total) for r in early] == [(i, 4) for i in range(1, 5)]
     assert record.result["sizes"] == [4, 8, 16, 32] and record.result["exponent"] == pytest.approx(1.5)
     np.testing.assert_allclose(record.result["seconds"], [0.08, 8**1.5 / 100, 0.64, 32**1.5 / 100])
@@ -291,7 +291,7 @@ def test_memory_is_that_of_each_size_even_where_a_larger_one_was_before():
 
 
 def test_a_scaling_study_is_bounded(clock):
-    *_, record = measure_scaling(clock.spend, (5, 6, 7, 8), most_seconds=10)
+    *_, record = measure_scaling(lambda n: clock.spend(n, n), (5, 6, 7, 8), most_seconds=10)
     assert record.result["sizes"] == [5, 6] and record.done == record.total == 2
-    *_, record = measure_scaling(clock.spend, (5,))
+    *_, record = measure_scaling(lambda n: clock.spend(n, n), (5,))
     assert record.result["exponent"] is None

@@ -162,7 +162,7 @@ def _build(
     else:
         images = torch.stack(list(Features(category.good, view).read()))
         if kind in CLOSED:
-            detector = CLOSED[kind](images)
+            detector = CLOSED[kind](images, **({"seed": wanted.seed} if kind == "nearest-patch" else {}))
         else:
             budget = wanted.training.model_dump(include={"minutes", "steps"})
             for detector in TRAINED[kind](images, seed=wanted.seed, **budget):

@@ -45,6 +45,7 @@ def main(
 
     What is done with the same parameters, code and data is skipped, so that after a crash the same command goes on.
     """
+    from fmcore.cli.options import check_writable
     from runner.book import all_notebooks, find_notebook
 
     books = [find_notebook(name) for name in names or []]
@@ -58,6 +59,7 @@ def main(
     if out is None or (out.exists() and not out.is_dir()):
         said = "Give a folder for the results" if out is None else f"'{out}' is a file: give a folder"
         raise SettingsError(f"{said} with --out.")
+    check_writable(out, folder=True)
     given = dict(text.partition("=")[::2] for text in parameters or []) | ({"data": data} if data else {})
     wanted = tuple(filter(None, (name.strip() for name in categories.split(","))))
     failed, pages = [], []

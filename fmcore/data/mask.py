@@ -31,8 +31,8 @@ def read_mask(
     largest value is at most `MOST_LABELS`, and a palette of as few, hold labels: all that is not black is marked.
 
     Raises:
-        ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if the
-            background is of another colour than black; if a file of many values has an even area neither dark nor
+        ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if
+            the background is of another colour than black; if a file of many values has an even area neither dark nor
             bright; if it is inverted (most pixels and nearly the whole border are marked); if its shape is not that of
             ``size_of_image``, height and width.
     """

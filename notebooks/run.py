@@ -38,6 +38,7 @@ def main(
 ) -> None:
     """Run a notebook with parameters and render it as one HTML file that opens offline. What is done with the same
     parameters, code and data is skipped, so that after a crash the same command goes on."""
+    from fmcore.cli.options import check_writable
     from runner.book import all_notebooks, find_notebook
 
     together = list(names or []) == ["all"]
@@ -52,8 +53,8 @@ def main(
     if not books:
         raise SettingsError("Give the name or number of a notebook, or 'all'; --list shows them.")
     if out is None or (out.exists() and not out.is_dir()):
-        said = "Give a folder for the results" if out is None else f"'{out}' is a file: give a folder"
-        raise SettingsError(f"{said} with --out.")
+        raise SettingsError((f"'{out}' is a file: give" if out else "Give") + " a folder for the results with --out.")
+    check_writable(out, folder=True)
     given = dict(text.partition("=")[::2] for text in parameters or []) | ({"data": data} if data else {})
     wanted = tuple(filter(None, (name.strip() for name in categories.split(","))))
     options = {"workers": workers or _default_workers(), "scheduler": scheduler, "force": force}

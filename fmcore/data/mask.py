@@ -12,6 +12,7 @@ from fmcore.data.decoder import SUFFIXES, decode_levels, open_image
 from fmcore.errors import ImageError
 
 MOST_LABELS = 31  # largest value, and number of values, of a mask of labels; what is meant to be seen is brighter
+LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")  # formats that may soften edges
 
 
 def read_mask(
@@ -30,9 +31,10 @@ def read_mask(
     largest value is at most `MOST_LABELS`, and a palette of as few, hold labels: all that is not black is marked.
 
     Raises:
-        ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if a
-            file of many values has an even area neither dark nor bright; if it is inverted (most pixels and nearly the
-            whole border are marked); if its shape is not that of ``size_of_image``, height and width.
+        ImageError: as `fmcore.data.picture.read_picture`; if no pixel is marked, in the file or after the resize; if
+            the background is of another colour than black; if a file of many values has an even area neither dark nor
+            bright; if it is inverted (most pixels and nearly the whole border are marked); if its shape is not that of
+            ``size_of_image``, height and width.
     """
     name, parts = (path := Path(path)).name, [path]
     if path.is_dir():
@@ -60,11 +62,15 @@ def read_mask(
 def _read(path: Path) -> np.ndarray:
     """The marked pixels of one file; see `read_mask`."""
     with open_image(path) as image:
-        values, is_palette, is_lossy = decode_levels(image, path.name), image.mode == "P", image.format == "JPEG"
+        values, is_palette = decode_levels(image, path.name), image.mode == "P"
+        is_lossy, colours = image.format in LOSSY, np.asarray(image.convert("RGB")) > 127
     full = 255 if values.dtype == np.uint8 else 65535
     values = values if full == 255 else np.round(values * 65535).astype(np.uint16)
     if not (largest := int(values.max())):
         said = "is empty, all its pixels are black or transparent: mark the defect, or remove the file"
+        raise ImageError(f"The mask {path.name!r} {said}.")
+    if values.min() > full / 2 and (colours != colours[:1, :1]).any():
+        said = "has several colours, but none of them is black: make the background black"
         raise ImageError(f"The mask {path.name!r} {said}.")
     is_few = len(np.unique(values)) <= MOST_LABELS + 1
     if largest <= MOST_LABELS or (is_palette and is_few):

@@ -60,13 +60,14 @@ def export(model: Model, path: Path, category: str | None = None, form: str = "o
         import onnxscript  # noqa: F401 - what torch needs
     except ImportError:
         raise ModelError("Export needs the package onnxscript: pip install 'flow-mismatching[export]'.") from None
-    image, threshold = torch.zeros(view.pixel_height, view.pixel_width, 3), model.threshold(name)
+    image = torch.zeros(view.pixel_height, view.pixel_width, 3, device=model.device)
+    detector, threshold = Detector(model, name).to(model.device).eval(), model.threshold(name)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         names = {"input_names": ["image"], "output_names": ["heatmap", "score"]}
         try:
-            program = torch.onnx.export(Detector(model, name).eval(), (image,), dynamo=True, verbose=False, **names)
+            program = torch.onnx.export(detector, (image,), dynamo=True, verbose=False, **names)
         except torch.onnx.OnnxExporterError:
             raise ModelError(f"The encoder '{view.encoder}' cannot be written as ONNX: fit with {DEFAULT}.") from None
     program.model.metadata_props.update({"threshold": repr(threshold.value)} if threshold else {})

@@ -173,8 +173,9 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
     for file, names in zip(files, shards, strict=True):
         save_atomically(folder / file, {name: tensors[name] for name in names}, {})
     save_info(folder, model.info.model_copy(update={"files": files, "versions": current_versions()}))
-    # A larger model that was here before leaves files that nothing names any more.
-    for old in set(folder.glob("weights-*.safetensors")) - {folder / name for name in files}:
+    # A larger model that was here before leaves files that nothing names any more, a killed process parts of files.
+    parts = [path for pattern in (".weights-*", f".{FILE}.*") for path in folder.glob(pattern)]
+    for old in {*parts, *folder.glob("weights-*.safetensors")} - {folder / name for name in files}:
         old.unlink()
 
 

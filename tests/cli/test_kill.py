@@ -65,6 +65,7 @@ def without_times(value):
 def results_of(folder: Path, name: str) -> dict:
     """Bytes of what was left behind, times taken out; of a report the figures and numbers."""
     kept = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    kept.pop(Path("checkpoint.safetensors"), None)  # of a training that is a model now
     if name == "report":
         kept = {where: p for where, p in kept.items() if where.name == "metrics.json" or where.suffix == ".png"}
         assert (folder / "07_report.html").is_file()
@@ -92,7 +93,7 @@ def test_a_killed_command_goes_on_and_ends_alike(data, tmp_path, name):
             process.kill()
             process.communicate()
         done = {p: p.read_bytes() for p in out.rglob("*_heat.png")}
-        if process.returncode:
+        if process.returncode and not (out / "model.json").exists():  # which says itself that it is finished
             run(command)
         assert results_of(out, name) == expected
         assert {p: p.read_bytes() for p in done} == done

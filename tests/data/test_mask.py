@@ -126,6 +126,21 @@ def test_soft_edges_and_jpeg_are_cut_at_half_and_two_levels_in_a_jpeg_are_refuse
     assert_one_sentence(caught.value, "'m.jpg'", "neither dark nor bright")
 
 
+@pytest.mark.parametrize("background", [(255, 255, 255), (0, 0, 255)])
+@pytest.mark.parametrize("mode", ["RGB", "P", "RGBA"])
+def test_a_background_of_another_colour_is_refused(tmp_path, background, mode):
+    pixels = np.where(SQUARE[..., None] > 0, (255, 0, 0), background).astype(np.uint8)
+    with pytest.raises(ImageError) as caught:
+        read_mask(save(tmp_path, Image.fromarray(pixels).convert(mode)))
+    assert_one_sentence(caught.value, "none of them is black")
+
+
+def test_a_lossy_mask_is_cut_at_half(tmp_path):
+    truth = np.kron(SQUARE, np.ones((5, 5), np.uint8)) > 0
+    Image.fromarray(truth).convert("L").save(tmp_path / "x.webp", quality=80)
+    assert (read_mask(tmp_path / "x.webp") != truth).mean() < 0.001
+
+
 @pytest.mark.parametrize("sigma", [2, 5, 10, 15])
 def test_a_blurred_mask_is_cut_at_half(tmp_path, sigma):
     truth = np.kron(SQUARE, np.ones((16, 16), np.uint8))

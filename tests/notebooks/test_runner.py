@@ -93,6 +93,7 @@ def test_a_parameter_without_value_and_a_run_without_folder_are_refused(call, no
     assert_one_sentence(call(toy)[1], "--out")
     (tmp_path / "file").write_text("")
     assert_one_sentence(call(toy, "--out", tmp_path / "file")[1], "is a file")
+    assert_one_sentence(call(toy, "--out", "/proc/closed")[1], "'/proc/closed' cannot be written")
 
 
 def test_an_unknown_notebook_gets_a_suggestion(call, no_kernel, tmp_path):

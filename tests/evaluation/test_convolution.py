@@ -6,7 +6,7 @@ import notebook_helpers  # noqa: F401  (makes the notebooks' packages importable
 import numpy as np
 import torch
 
-from common.convolution import count_products, plain_convolution
+from fmcore.evaluation.studies import count_products, plain_convolution
 
 
 def test_multiplications_are_those_of_weights():

@@ -83,7 +83,7 @@ class PlaceGaussianField(Field, GaussianLaw):
     def expected_mismatch(self, y: Tensor) -> Callable[[float], Tensor]:
         """For one image ``(C, H, W)``: a function of t that gives the mean mismatch over all noise, ``(H, W)``."""
         centred = y.flatten(1).T - self.mean
-        if y.is_cuda:
+        if y.device.type != "cpu" or torch.compiler.is_exporting():
             along = torch.bmm(centred[:, None, :], self.vectors)[:, 0].square()
         else:  # NumPy reads the matrices at the memory's rate, torch (one small product after the other) at half of it
             along = torch.from_numpy(np.einsum("pc,pcd->pd", centred.numpy(), self.vectors.numpy())).square()

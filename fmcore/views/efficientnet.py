@@ -72,8 +72,8 @@ class _Convolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # On a CPU what `conv2d` chooses, too, but not on one thread, and then with other bits.
-        on_cpu = x.device.type == "cpu" and torch.backends.mkldnn.is_available()
-        convolve = torch.mkldnn_convolution if on_cpu else F.conv2d
+        direct = x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not torch.compiler.is_exporting()
+        convolve = torch.mkldnn_convolution if direct else F.conv2d
         return convolve(x, self.weight, self.bias, **self.sides)
 
 

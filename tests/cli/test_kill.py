@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_blobs, write_category
 
-KILLS = int(os.environ.get("KILLS", 2))
+KILLS = int(os.environ.get("KILLS", 1))
 PIXELS = ("--encoder", "none", "--size", "32", "--paths", "2", "--times", "3")
 TIMES = {"seconds", "seconds_of_training", "seconds_per_image", "started"}  # what no two runs have alike
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,14 @@ def dataset(name: str) -> Path:
     if not (DATASETS / name).is_dir():
         pytest.skip(f"real images are not here: expected them in '../shared/datasets/{name}'")
     return DATASETS / name
+
+
+@pytest.fixture(scope="module")
+def blob_app(gaussian_model, category_folder, tmp_path_factory):
+    """Folder of what an app has embedded: one model of blobs, and examples of which the last are good."""
+    root = tmp_path_factory.mktemp("embedded")
+    save_model(root / "gaussian", gaussian_model)
+    shutil.copytree(category_folder, root / "examples" / "blob")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOW_MISMATCHING_EMBEDDED", str(root))
+        yield root

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import threading
 
 import numpy as np
@@ -18,24 +17,12 @@ from demo.draw import answers as draw
 from demo.inspect import scoring
 from demo.inspect.sight import sight
 from fmcore.data.picture import Picture, read_picture
-from fmcore.detector.model import save_model
 from fmcore.detector.score import find_regions
 from fmcore.detector.score import score as score_picture
 from fmcore.mismatch import HeatSettings
 from fmcore.path import draw_noise, interior_times
 
-
-@pytest.fixture(scope="module", autouse=True)
-def blobs(gaussian_model, category_folder, tmp_path_factory):
-    """An app with one model of blobs, of which the last examples are good."""
-    root = tmp_path_factory.mktemp("embedded")
-    save_model(root / "gaussian", gaussian_model)
-    shutil.copytree(category_folder, root / "examples" / "blob")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOW_MISMATCHING_EMBEDDED", str(root))
-        yield root
-
-
+pytestmark = pytest.mark.usefixtures("blob_app")
 CHOICE = {"model": "gaussian", "category": "blob"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import gradio as gr
 import numpy as np
@@ -21,20 +20,10 @@ from demo.decomposition.view import LAWS, ZERO
 from fmcore.data.picture import read_picture
 from fmcore.decomposition.laws import decompose_law, empirical_law, noisy_image_law
 from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms
-from fmcore.detector.model import save_model
 from fmcore.errors import FlowMismatchingError
 
 CHOICES = {"law": "noisy", "noise": 0.1, "ends": "picture", "samples": 4, "times": 3, "seed": 0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def embedded(tmp_path_factory, gaussian_model, category_folder):
-    root = tmp_path_factory.mktemp("embedded")
-    save_model(root / "gaussian", gaussian_model)
-    shutil.copytree(category_folder, root / "examples" / "blob")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FLOW_MISMATCHING_EMBEDDED", str(root))
-        yield root
+pytestmark = pytest.mark.usefixtures("blob_app")
 
 
 def request(files=None, example=0, model="gaussian", category="blob", **changes):

@@ -57,11 +57,11 @@ def encode(maps: np.ndarray, high: float | np.ndarray, low: float | np.ndarray =
 
 
 def figure(value: float, other: float | None = None) -> str:
-    """A score in four digits, or in as many as tell it from ``other``."""
+    """A score in four digits, or in as many as tell it from ``other``; large ones in whole numbers, not in powers."""
     digits = 4
     while other is not None and value != other and digits < 9 and f"{value:.{digits}g}" == f"{other:.{digits}g}":
         digits += 1
-    return f"{value:.{digits}g}"
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def data_url(image: np.ndarray) -> str:

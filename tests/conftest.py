@@ -163,6 +163,32 @@ def assert_one_sentence(text: object, *parts: str) -> None:
         assert part in text, text
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For ``-n``: the files whose tests take longest come first, the tests of a file stay together, as they share what
+    it makes, and so do all tests of the one browser."""
+    items.sort(key=lambda item: not {"demo", "notebooks"} & set(item.path.parts))
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            uses_browser = {"chrome", "gear_folder"} & set(getattr(item, "fixturenames", ()))
+            item.add_marker(pytest.mark.xdist_group("browser" if uses_browser else item.path.stem))
+
+
+@pytest.fixture(autouse=True)
+def _alone(request, tmp_path_factory):
+    """Under ``-n`` a test that is marked as ``alone`` waits until no other one runs, and the others wait for it."""
+    if not hasattr(request.config, "workerinput"):
+        yield
+        return
+    import fcntl
+
+    shared = tmp_path_factory.getbasetemp().parent
+    with (shared / "gate").open("a") as gate, (shared / "lock").open("a") as lock:
+        fcntl.flock(gate, fcntl.LOCK_EX)  # held while one waits, so that no later test comes before
+        fcntl.flock(lock, fcntl.LOCK_EX if request.node.get_closest_marker("alone") else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Tiny tensors are slower on many threads, and one thread makes every run repeat bit for bit."""

@@ -52,6 +52,7 @@ def ratio_of(code: str) -> float:
     return float(said.stdout)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("code", "most"), [(IMPORTS, 0.5), (NEIGHBOUR, 2.2)], ids=["import", "busy neighbour"])
 def test_ratios(code, most):
     """`fmcore` takes little beside torch to import; a busy core costs no more than it must: threads that wait sleep."""

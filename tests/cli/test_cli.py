@@ -132,6 +132,7 @@ def test_every_option_is_described_by_more_than_its_name(name):
         assert text and text != option.name.replace("_", " "), option.name
 
 
+@pytest.mark.alone
 def test_help_and_version_come_at_once_from_another_folder(tmp_path):
     """In at most a second on an idle machine; on a busy one measured by what importing PyTorch takes."""
 

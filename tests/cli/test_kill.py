@@ -78,7 +78,10 @@ def results_of(folder: Path, name: str) -> dict:
     }
 
 
-@pytest.mark.parametrize("name", ["gaussian", "unet", "score", "evaluate", "report"])
+COMMANDS = ("gaussian", "unet", "score", "evaluate", "report")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
 def test_a_killed_command_goes_on_and_ends_alike(data, tmp_path, name):
     seconds = run(command_of(data, name, tmp_path / "whole"))
     expected, moments = results_of(tmp_path / "whole", name), random.Random(name)

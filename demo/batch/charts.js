@@ -1,28 +1,4 @@
-// Histogram and ROC by Plotly, which is fetched when there is something to draw for the first time.
-let library = null;
-const plotly = () => (library ||= new Promise((found, failed) => {
-  if (window.Plotly) return found(window.Plotly);
-  const script = document.createElement("script");
-  script.src = LOOK.plotly;
-  script.onload = () => found(window.Plotly);
-  script.onerror = failed;
-  document.head.append(script);
-}));
-
-const QUIET_CHART = { displayModeBar: false, responsive: true };
-
-function layout(more) {
-  const style = getComputedStyle(root);
-  const ink = style.getPropertyValue("--quiet").trim() || "#666", line = style.getPropertyValue("--line").trim() || "#ccc";
-  const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
-  return {
-    margin: { l: 44, r: 12, t: 30, b: 38 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: style.fontFamily, size: Math.max(12, parseFloat(style.fontSize) - 2), color: ink }, bargap: 0.04, barmode: "stack",
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, hovermode: "closest", dragmode: false, ...more,
-    xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
-  };
-}
-
+// Histogram and ROC.
 // Scores far apart are binned by their logarithm; the axis still shows scores.
 function bins(values) {
   const [low, high] = [Math.min(...values), Math.max(...values)];

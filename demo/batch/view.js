@@ -128,26 +128,13 @@ function arrange() {
 }
 
 // ---- the charts ----
-let drawing = false, again = false;
-async function draw() {
-  if (drawing) { again = true; return; }
-  drawing = true;
-  try {
-    const chart = await plotly();
-    do {
-      again = false;
-      const { head } = shown;
-      await chart.react($(".histogram"), ...histogram(head.rows, head.good, threshold), QUIET_CHART);
-      if (head.auroc !== null) await chart.react($(".roc"), ...roc(head.rows, threshold), QUIET_CHART);
-      $(".scores-say").textContent = head.good.length ? `The gray line: ${head.good.length} good pictures held out in the fit.` : "";
-      $(".roc-say").textContent = head.auroc === null ? "" : `Image AUROC ${head.auroc.toFixed(3)}: how often a defective picture scores above a good one.`;
-      root.dataset.charts = 1 + +(root.dataset.charts || 0);
-    } while (again);
-  } catch {
-    $(".scores-say").textContent = "The charts could not be loaded; scores and verdicts are below.";
-  }
-  drawing = false;
-}
+const draw = drawer(async (chart) => {
+  const { head } = shown;
+  await chart.react($(".histogram"), ...histogram(head.rows, head.good, threshold), QUIET_CHART);
+  if (head.auroc !== null) await chart.react($(".roc"), ...roc(head.rows, threshold), QUIET_CHART);
+  $(".scores-say").textContent = head.good.length ? `The gray line: ${head.good.length} good pictures held out in the fit.` : "";
+  $(".roc-say").textContent = head.auroc === null ? "" : `Image AUROC ${head.auroc.toFixed(3)}: how often a defective picture scores above a good one.`;
+}, () => ($(".scores-say").textContent = "The charts could not be loaded; scores and verdicts are below."));
 
 slider.addEventListener("input", () => {
   const [low, high] = ends.map(along), at = low + (slider.value / 1000) * (high - low);

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
-import plotly
 
 from demo.batch.batch import Batch, labels_of
 from demo.common.component import component
@@ -16,15 +15,11 @@ from demo.inspect.view import known_scales
 from fmcore.evaluation.metrics import image_metrics
 from fmcore.path import interior_times
 
-# The charts' library comes from its Python package, and is fetched from this server when there is something to draw.
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-
 
 def batch_viewer(**options) -> gr.HTML:
     """The component; its value is a message of this module, or of `demo.common.messages.plain_message`."""
-    gr.set_static_paths([PLOTLY])
-    look = {"over": OVER, "plotly": f"gradio_api/file={PLOTLY.as_posix()}"}
-    return component(Path(__file__).parent, scripts=("charts.js",), value=plain_message("empty"), look=look, **options)
+    files = {"scripts": ("charts.js",), "look": {"over": OVER}, "charts": True}
+    return component(Path(__file__).parent, value=plain_message("empty"), **files, **options)
 
 
 def batch_message(batch: Batch, *, stopped: bool = False) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 import matplotlib
 import numpy as np
+import plotly
 
 from demo.common.glossary import WORDS, explained
 from fmcore.palette import COLOURS, HEAT
@@ -21,16 +22,25 @@ LOOK = {
     "words": WORDS,
     "heat": base64.b64encode(HEAT_COLOURS.tobytes()).decode(),
 }
+# The charts' library comes from its Python package, and is fetched from this server when there is something to draw.
+PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
-def component(folder: Path, *, scripts: tuple[str, ...] = (), look: dict | None = None, **options) -> gr.HTML:
+def component(
+    folder: Path, *, scripts: tuple[str, ...] = (), look: dict | None = None, charts: bool = False, **options
+) -> gr.HTML:
     """``view.html``, ``view.css`` and ``view.js`` of a tab's folder as one component.
 
     Args:
         scripts: files of the folder that run before ``view.js``, after `component.js`.
         look: further constants that the scripts read as ``LOOK``.
+        charts: whether it draws some, with `charts.js`.
     """
     run = [SHARED / "component.js", *(folder / script for script in scripts), folder / "view.js"]
+    if charts:
+        gr.set_static_paths([PLOTLY])
+        run.insert(1, SHARED / "charts.js")
+        look = {"plotly": f"gradio_api/file={PLOTLY.as_posix()}"} | (look or {})
     return gr.HTML(
         html_template=explained((folder / "view.html").read_text()),
         css_template=(SHARED / "component.css").read_text() + (folder / "view.css").read_text(),

@@ -42,61 +42,28 @@ function identity(step) {
 }
 
 // ---- the bars ----
-function chart(step) {
+const bars = drawer(async (chart) => {
   const { head } = shown;
-  const svg = $(".chart svg");
-  const [width, height, left, right, top, bottom] = [svg.clientWidth || 600, svg.clientHeight || 230, 56, 6, 20, 32];
-  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  if (!head.times) return;
   const share = $(".units [data-unit=share]").ariaPressed === "true";
   const unit = head.times.map((_, j) => (share ? 100 / head.values.mismatch[j] : 1));
-  const value = (name, j) => head.values[name][j] * unit[j];
-  const error = (name, j) => head.errors[name][j] * unit[j];
-  const above = head.times.map((_, j) => Math.max(value("mismatch", j) + error("mismatch", j), ["denoising", "fisher", "cross"].reduce((sum, name) => sum + Math.max(0, value(name, j)) + (name === "cross" ? error("cross", j) : 0), 0)));
-  const below = head.times.map((_, j) => Math.min(0, value("cross", j) - error("cross", j)));
-  const most = Math.max(...above);
-  const least = Math.min(...below);
-  const ticks = nice(least < -0.03 * most ? least : 0, most); // no empty half below for a cross term of nothing but noise
-  const [low, high] = [ticks[0], ticks.at(-1)];
-  const x = (t) => left + t * (width - left - right);
-  const y = (v) => top + ((high - v) / (high - low || 1)) * (height - top - bottom);
-  const wide = Math.min(34, (0.62 * (width - left - right)) / (head.total + 1));
-  let body = "";
-  for (const tick of ticks) {
-    const text = share ? `${tick} %` : Math.abs(tick) >= 1e4 ? `${short(tick / 1000)}k` : short(tick);
-    body += `<line x1="${left}" x2="${width - right}" y1="${y(tick)}" y2="${y(tick)}" stroke="var(--line)" ${tick ? "" : 'stroke-width="2"'}/>`;
-    body += `<text x="${left - 6}" y="${y(tick) + 4}" text-anchor="end">${signedText(text)}</text>`;
-  }
-  for (const t of [0, 0.25, 0.5, 0.75, 1]) body += `<text x="${x(t)}" y="${height - bottom + 16}" text-anchor="middle">${t}</text>`;
-  body += `<text x="${(left + width - right) / 2}" y="${height - 2}" text-anchor="middle">t, from noise (0) to the picture (1)</text>`;
-  body += `<text x="0" y="10">${share ? "% of the mismatch at t" : "sum over pixels"}; whiskers: ± 1 standard error; n = ${head.paths}</text>`;
-  head.times.forEach((t, j) => {
-    const at = x(t) - wide / 2;
-    let up = 0;
-    let column = "";
-    const whisker = (v, e, dx) => `<path d="M${x(t) + dx} ${y(v - e)}V${y(v + e)}" stroke="var(--body-text-color)" stroke-width="1.2"/>`;
-    ["denoising", "fisher", "cross"].forEach((name, i) => {
-      const v = value(name, j);
-      const from = v < 0 ? 0 : up;
-      if (v >= 0) up += v;
-      const [a, b] = [y(from + v), y(from)];
-      column += `<rect class="bar-${name}" data-value="${head.values[name][j]}" x="${at}" width="${wide}" y="${Math.min(a, b)}" height="${Math.abs(b - a)}" fill="${COLOUR[name]}"/>`;
-      if (head.errors[name][j] > 0) column += whisker(from + v, error(name, j), ((i - 1) * wide) / 4);
-    });
-    const total = y(value("mismatch", j));
-    column += `<line x1="${at - 3}" x2="${at + wide + 3}" y1="${total}" y2="${total}" stroke="var(--body-text-color)" stroke-width="2"/>`;
-    const frame = j === step ? `<rect x="${at - 5}" y="${top - 4}" width="${wide + 10}" height="${height - top - bottom + 8}" fill="var(--color-accent)" fill-opacity="0.12" rx="3"/>` : "";
-    body += `<g class="column" data-step="${j}">${frame}<rect x="${at - 4}" y="${top}" width="${wide + 8}" height="${height - top - bottom}" fill="transparent"/>${column}</g>`;
+  const scaled = (values) => values.map((value, j) => value * unit[j]);
+  const number = (value) => signedText(Number(value.toPrecision(4)).toLocaleString("en-US", { maximumSignificantDigits: 4 }));
+  const trace = (name, more) => ({
+    name: TITLE[name], x: head.times, y: scaled(head.values[name]), error_y: { type: "data", array: scaled(head.errors[name]), thickness: 1.2, width: 0, color: ink },
+    customdata: head.values[name].map((value, j) => `${number(value)} ± ${number(head.errors[name][j])}`), hovertemplate: share ? "%{y:.1f} % = %{customdata}" : "%{customdata}", ...more,
   });
-  svg.innerHTML = body;
-  const key = (name, text) => `<span><i class="swatch" style="background:${COLOUR[name]}${name === "mismatch" ? ";height:2px;vertical-align:middle" : ""}"></i>${text}</span>`;
-  $(".keys").innerHTML = [key("denoising", "denoising"), key("fisher", "Fisher"), key("cross", "cross, below the axis where negative"), key("mismatch", "mismatch, their sum")].join("&ensp; ");
-}
-
-function nice(low, high) {
-  const rough = (high - low) / 4 || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 2.5, 5, 10].find((m) => m * power >= rough * 0.999);
-  const ticks = [];
-  for (let i = Math.floor(low / step + 0.02); i <= Math.ceil(high / step - 0.15); i++) ticks.push(Number((i * step).toPrecision(12)));
-  return ticks;
-}
+  const ink = getComputedStyle(root).getPropertyValue("--body-text-color").trim();
+  const width = 0.62 / (head.total + 1), step = +root.dataset.step, t = head.times[step];
+  const terms = ["denoising", "fisher", "cross"].map((name) => trace(name, { type: "bar", width, marker: { color: COLOUR[name] } }));
+  const sum = trace("mismatch", { mode: "markers", marker: { symbol: "line-ew-open", size: 20, color: ink, line: { width: 2 } } });
+  await chart.react($(".bars"), [...terms, sum], layout({
+    barmode: "relative", hovermode: "x unified",
+    xaxis: { title: { text: "t, from noise (0) to the picture (1)" }, range: [0, 1], tickformat: ".2~f", hoverformat: ".2f" },
+    yaxis: { title: { text: share ? "% of the mismatch at t" : "sum over pixels" }, zerolinewidth: 2 },
+    shapes: [{ type: "rect", x0: t - 0.7 * width, x1: t + 0.7 * width, yref: "paper", y0: 0, y1: 1, line: { width: 0 }, fillcolor: "#0072B2", opacity: 0.14, layer: "below" }],
+  }), QUIET_CHART);
+  $(".keys").textContent = `Whiskers: ± 1 standard error; n = ${head.paths}. Click a time to see its maps.`;
+  if (!$(".bars").dataset.heard) $(".bars").on("plotly_click", ({ points }) => chosen(points[0].pointIndex));
+  $(".bars").dataset.heard = true;
+}, () => ($(".keys").textContent = "The chart could not be loaded; the numbers are above."));

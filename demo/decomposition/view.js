@@ -107,7 +107,7 @@ function repaint() {
   if (ready) $(".word").textContent = headline(step);
   else $(".word").textContent = `Decomposing, ${head.times.length} of ${head.total} times`;
   identity(step);
-  chart(step);
+  bars();
   for (const [key, text] of Object.entries(head.says)) $(`.say-${key}`).textContent = text;
   $(".row.all span").textContent = head.all_note;
   $(".chart-title").textContent = head.chart_title;
@@ -165,13 +165,12 @@ for (const button of element.querySelectorAll(".units button")) {
     repaint();
   });
 }
-$(".chart svg").addEventListener("click", (event) => {
-  const column = event.target.closest(".column");
-  if (!column || !shown || shown.head.kind !== "full") return;
+function chosen(step) { // in the chart
+  if (!shown || shown.head.kind !== "full") return;
   pause();
-  slider.value = column.dataset.step;
+  slider.value = step;
   repaint();
-});
+}
 
 new ResizeObserver(() => repaint()).observe(root);
 watch("value", receive);

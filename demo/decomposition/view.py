@@ -65,7 +65,7 @@ SAYS = {
 def decomposition_viewer(**options) -> gr.HTML:
     """The component; its value is a message of this module, or of `demo.common.messages.plain_message`."""
     folder, look = Path(__file__).parent, {"zero": ZERO}
-    return component(folder, scripts=("bars.js",), value=plain_message("empty"), look=look, **options)
+    return component(folder, scripts=("bars.js",), charts=True, value=plain_message("empty"), look=look, **options)
 
 
 def working_message(run: str, name: str, text: str) -> str:

@@ -36,8 +36,12 @@ return [...document.querySelectorAll('.fd .maps canvas')].map((canvas) => {
   return lit;
 });
 """
+CHART = """
+return (document.querySelector('.fd .bars').data || []).map(
+  ({name, type, x, y, customdata, marker}) => ({name, type, x, y, said: customdata, colour: marker.color}));
+"""
 RIGHT_EDGES = """
-return [...document.querySelectorAll('.term, .maps figure, .fd svg')].map(e => e.getBoundingClientRect().right);
+return [...document.querySelectorAll('.term, .maps figure, .fd .bars svg')].map(e => e.getBoundingClientRect().right);
 """
 
 
@@ -95,6 +99,12 @@ def number(shown: str) -> float:
     return float(shown.replace(",", "").replace("−", "-"))
 
 
+def traces(page) -> dict[str, dict]:
+    """What the chart shows, by name, once it has been drawn."""
+    until(lambda: script(page, CHART), "the chart")
+    return {trace["name"]: trace for trace in script(page, CHART)}
+
+
 def assert_identity(page) -> None:
     shown = shown_numbers(page)
     mismatch, *terms = (number(shown[name]) for name in ("mismatch", "denoising", "fisher", "cross"))
@@ -105,10 +115,10 @@ def assert_identity(page) -> None:
 
 def test_opens_on_bars_maps_and_an_identity_that_adds_up(tab):
     assert re.fullmatch(r"At t = 0\.\d\d: denoising .* Fisher .* cross .* of the mismatch", text(tab, ".fd .word"))
-    for name, colour in (("denoising", COLOURS["denoising_term"]), ("fisher", COLOURS["fisher_term"])):
-        bars = tab.find_elements("css selector", f".bar-{name}")
-        assert len(bars) == 12 and all(bar.get_attribute("fill") == colour for bar in bars)
-        assert all(float(bar.get_attribute("height")) > 0 for bar in bars)
+    for name, colour in (("Denoising", COLOURS["denoising_term"]), ("Fisher", COLOURS["fisher_term"])):
+        trace = traces(tab)[name]
+        assert trace["type"] == "bar" and trace["colour"] == colour
+        assert len(trace["y"]) == 12 and min(trace["y"]) > 0
     assert_identity(tab)
     photo, *maps = script(tab, LIT)  # the picture, four maps at this t, four over all t
     assert photo > 1000 and len(maps) == 8
@@ -125,21 +135,29 @@ def test_scrubbing_repaints_at_once_without_the_server_and_the_identity_follows(
         assert_identity(looked)
         seen.add(tuple(shown_numbers(looked).values()))
         assert text(looked, ".fd .clock") == f"t = {(step + 1) / 13:.2f}"
-        bar = looked.find_element("css selector", f".column[data-step='{step}'] .bar-fisher")
-        assert float(bar.get_attribute("data-value")) == pytest.approx(
-            number(shown_numbers(looked)["fisher"]), rel=1e-3
-        )
+        said = number(traces(looked)["Fisher"]["said"][step].partition(" ")[0])
+        assert said == pytest.approx(number(shown_numbers(looked)["fisher"]), rel=1e-3)
     assert len(seen) == 4 and max(took) <= REPAINT_MS
 
 
 def test_clicking_a_bar_chooses_its_time_and_the_unit_can_be_changed(looked):
-    before = looked.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    def axis() -> str:
+        return script(looked, "return document.querySelector('.fd .bars .ytitle')?.textContent")
+
+    before = traces(looked)["Fisher"]["y"]
     looked.find_element("css selector", "[data-unit=sum]").click()
-    after = looked.find_element("css selector", ".column[data-step='0'] .bar-fisher").get_attribute("height")
-    assert float(after) != float(before) and "sum over pixels" in text(looked, ".fd .chart svg")
-    click = "dispatchEvent(new MouseEvent('click', {bubbles: true}))"
-    script(looked, f"document.querySelector('.column[data-step=\"2\"] rect').{click}")
-    assert text(looked, ".fd .clock") == "t = 0.23"
+    until(lambda: axis() == "sum over pixels", "the other unit")
+    assert traces(looked)["Fisher"]["y"] != before
+    bar = looked.find_elements("css selector", ".fd .bars .barlayer .trace")[1].find_elements("css selector", "path")[2]
+    script(looked, "document.querySelector('.fd .bars').scrollIntoView({block: 'center'})")
+    ActionChains(looked).move_to_element(bar).click().perform()
+    until(lambda: text(looked, ".fd .clock") == "t = 0.23", "the time of the bar")
+    shape = "return document.querySelector('.fd .bars').layout.shapes[0]"
+    until(lambda: script(looked, shape)["x0"] < 0.23 < script(looked, shape)["x1"], "the mark at this time")
+    looked.find_element("css selector", "[data-unit=share]").click()
+    until(lambda: "%" in axis(), "shares again")
 
 
 def test_a_single_picture_has_no_denoising_and_no_cross_term(tab):
@@ -154,17 +172,18 @@ def test_a_single_picture_has_no_denoising_and_no_cross_term(tab):
 def test_a_learned_law_shows_its_error_below_the_axis(tab):
     choose_law(tab, "gaussian")
     until(lambda: tab.find_elements("css selector", "#fd-ends input"), "the choice of where paths end")
+    drawn = "return +document.querySelector('.fd').dataset.charts"
+    before = script(tab, drawn)
     decompose(tab)
     assert_identity(tab)
-    cross = [float(bar.get_attribute("data-value")) for bar in tab.find_elements("css selector", ".bar-cross")]
+    until(lambda: script(tab, drawn) > before, "the new chart")
+    cross = traces(tab)["Cross"]["y"]  # in percent
     assert max(map(abs, cross)) > 1
-    zero = script(tab, "return document.querySelector('.fd svg line[stroke-width=\"2\"]').getBoundingClientRect().top")
-    for step, value in enumerate(cross):
-        if value < -1:
-            bar = (
-                f"return document.querySelector('.column[data-step=\"{step}\"] .bar-cross').getBoundingClientRect().top"
-            )
-            assert script(tab, bar) >= zero - 2
+    top = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().top)"
+    (zero,) = script(tab, top, ".fd .bars .zl")
+    tops = script(tab, top, ".fd .bars .barlayer .trace:nth-child(3) .point path")
+    for value, above in zip(cross, tops, strict=True):
+        assert value > -1 or above >= zero - 2
     assert "error of the learned" in text(tab, ".fd .chart-title")
 
 

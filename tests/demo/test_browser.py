@@ -60,6 +60,13 @@ def test_opens_with_a_scored_example(page, gear_folder):
     no_errors(page)
 
 
+def test_little_is_fetched_before_the_first_result(page):
+    """Beyond what every app of Gradio fetches, which lies below /assets."""
+    fetched = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
+    own = script(page, f"return {fetched}.filter(e => !e.name.includes('/assets/')).map(e => e.transferSize)")
+    assert 10_000 < sum(own) < 3_000_000 and len(own) < 60
+
+
 def test_clicking_an_example_scores_it(seen, gear_folder):
     last = gear_folder / "examples" / "gear" / "test" / "good" / "000.png"
     expected = score_picture(load_model(gear_folder / "gaussian"), read_picture(last)).score

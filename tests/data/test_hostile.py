@@ -1,4 +1,4 @@
-"""Generated hostile input: a sentence or a result, never another exception, and nothing is written outside."""
+"""Generated hostile input: a sentence or a result, never another exception, bounded memory, nothing written outside."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ from fmcore.detector.model import load_model, save_model
 from fmcore.errors import FlowMismatchingError, ImageError, ModelError
 
 SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "gif", "ppm", "avif", "jp2")
+
+
+MOST_MEMORY = 600  # megabytes more than before: a file may take 400 of them while it is decoded
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory():
+    status = Path("/proc/self/status")
+    if not status.exists():  # not on Linux
+        yield
+        return
+
+    def megabytes(name: str) -> int:
+        return int(next(line for line in status.read_text().splitlines() if line.startswith(name)).split()[1]) // 1000
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = megabytes("VmRSS")
+    yield
+    assert megabytes("VmHWM") - before <= MOST_MEMORY
 
 
 def several(examples: int):

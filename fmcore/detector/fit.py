@@ -66,7 +66,6 @@ def fit(
     *,
     device: str = "cpu",
     folder: str | Path | None = None,
-    accelerator: Any = None,
 ) -> Iterator[FitRecord]:
     """Fit a view and a field to the good pictures of each category, and calibrate on held-out ones.
 
@@ -76,7 +75,6 @@ def fit(
     Args:
         pictures: by category, paths or what `Picture.of` takes, at least three readable ones each.
         folder: where an unfinished training is kept, and resumed from.
-        accelerator: of a training in several processes (`fmcore.training.team`).
 
     Raises:
         DataError: for too few pictures. SettingsError: for options that the view or the field does not have.
@@ -88,7 +86,7 @@ def fit(
     if not pictures:
         raise DataError("There is no category to fit: give at least one, with good pictures.")
     if settings.field_class.trained:
-        categories, network, told = yield from _trained(pictures, settings, device, folder, accelerator)
+        categories, network, told = yield from _trained(pictures, settings, device, folder)
     else:
         categories = {}
         for name, sources in pictures.items():
@@ -129,7 +127,7 @@ def _cross_fitted(order: list[int], fit_to: Callable[[Iterable[int]], Field]) ->
 
 
 def _trained(
-    pictures: Mapping[str, Sequence[Any]], settings: FitSettings, device: str, folder: str | Path | None, team: Any
+    pictures: Mapping[str, Sequence[Any]], settings: FitSettings, device: str, folder: str | Path | None
 ) -> Iterator[FitRecord]:
     """One network for all categories, which starts from the closed form of each; of each, some pictures are set aside
     for the threshold. Returns a `_Category` of each, the network, and what to tell of the training."""
@@ -159,7 +157,7 @@ def _trained(
     state = start_training(network)
     workers = 4 if device.startswith("cuda") else 0  # beside a GPU the noise of a batch takes as long as its step
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(train(state, images, labels, plan, folder, team, workers=workers)) as records:
+    with closing(train(state, images, labels, plan, folder, workers=workers)) as records:
         for record in records:
             done, total = (record.step, plan.steps) if plan.steps else (round(PARTS * record.progress), PARTS)
             yield FitRecord("training", done, total, train=record)

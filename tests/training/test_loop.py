@@ -20,7 +20,7 @@ from fmcore.fields.place_gaussian import PlaceGaussianField
 from fmcore.fields.unet import VelocityUNet
 from fmcore.training import TrainSettings, checkpoint, loop
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import Batches, FlowMatchingLoss, adopt_average, learning_rate, train
+from fmcore.training.loop import Batches, adopt_average, flow_matching_loss, learning_rate, train
 
 IMAGES = blob_tensors(range(8))[..., 4:28]  # 3 x 32 x 24: not square
 LABELS = torch.tensor([0, 1] * 4)
@@ -200,17 +200,16 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkey
 def test_gradient_that_is_not_finite_stops_before_the_weights_follow_it(tmp_path, monkeypatch):
     """The loss of the step is still finite; saved weights must stay so too, or the run could never go on."""
 
-    class InfiniteGradient(FlowMatchingLoss):
-        def forward(self, *batch):
-            losses = super().forward(*batch)
-            losses.register_hook(lambda gradient: gradient * float("inf"))
-            return losses
+    def infinite_gradient(*batch, **options):
+        losses = flow_matching_loss(*batch, **options)
+        losses.register_hook(lambda gradient: gradient * float("inf"))
+        return losses
 
     run(settings_of(), tmp_path, stop_after=3)
     before = (tmp_path / checkpoint.FILE).read_bytes()
     state = start_training(new_network())
     with monkeypatch.context() as patch, pytest.raises(TrainingError) as caught:
-        patch.setattr(loop, "FlowMatchingLoss", InfiniteGradient)
+        patch.setattr(loop, "flow_matching_loss", infinite_gradient)
         list(train(state, IMAGES, LABELS, settings_of(), tmp_path))
     assert_one_sentence(caught.value, "gradient became nan", "at step 4", "learning rate")
     assert all(torch.isfinite(v).all() for v in state.network.core.state_dict().values())
@@ -286,7 +285,7 @@ def test_loss_is_eq_1_in_units_of_the_start_s_own_error():
             if start == "closed-form":
                 floor = [2 * float(network.starts[c].residual_variance(s)) for c, s in zip(labels, t, strict=True)]
                 expected = expected / torch.tensor(floor)
-            torch.testing.assert_close(FlowMatchingLoss(network)(x0, x1, t, labels), expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(flow_matching_loss(network, x0, x1, t, labels), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bfloat16_is_close_to_float32():
@@ -320,5 +319,5 @@ def test_average_follows_its_recursion():
 
 def test_loss_by_time_is_nan_only_where_no_time_has_been():
     _, records = run(settings_of(steps=1, batch=2))
-    visited = {int(t * 10) for t in Batches(IMAGES, LABELS, 2, 0, slice(None))[0].t}
+    visited = {int(t * 10) for t in Batches(IMAGES, LABELS, 2, 0)[0].t}
     assert {i for i, value in enumerate(records[0].loss_by_time) if np.isfinite(value)} == visited

@@ -10,13 +10,13 @@ import torch
 from conftest import random_gaussian
 from scipy.ndimage import gaussian_filter
 
+from fmcore import mismatch
 from fmcore.mismatch import (
     HeatSettings,
     Mismatch,
     MismatchStep,
     PathSettings,
     RunningHeatmap,
-    heatmap,
     image_score,
     mismatch_steps,
     smooth,
@@ -196,8 +196,7 @@ def test_every_anytime_map_is_that_of_the_steps_so_far(aggregator, smoothing):
 
 def test_each_time_is_smoothed_once(monkeypatch):
     smoothed = []
-    smooth = heatmap.smooth
-    monkeypatch.setattr(heatmap, "smooth", lambda maps, sigma: smoothed.append(len(maps)) or smooth(maps, sigma))
+    monkeypatch.setattr(mismatch, "smooth", lambda maps, sigma: smoothed.append(len(maps)) or smooth(maps, sigma))
     running = RunningHeatmap(HeatSettings())
     for step in STEPS:
         running.add(step)

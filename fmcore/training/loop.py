@@ -88,10 +88,10 @@ def train(
 
     def save() -> None:
         if folder is not None:
-            checkpoint.save(folder, state, settings, data)
+            checkpoint.save_state(folder, state, settings, data)
 
     if folder is not None:
-        checkpoint.load(folder, state, settings, data)
+        checkpoint.load_state(folder, state, settings, data)
     state.network.train()
     batches = Batches(images, labels, settings.batch, settings.seed)
     steps = range(state.step, settings.most_steps(len(labels)))

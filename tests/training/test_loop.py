@@ -173,11 +173,11 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     run(settings_of(), tmp_path, stop_after=3)
     before = (tmp_path / checkpoint.FILE).read_bytes()
 
-    def fail(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
+    def fail(path, content):
+        path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(ModelError) as caught:
         run(settings_of(), tmp_path)
     assert_one_sentence(caught.value, checkpoint.FILE, "disk full", "free space")

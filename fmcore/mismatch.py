@@ -20,6 +20,8 @@ from fmcore.fields.field import VelocityField
 from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings
 
+CHUNK = 16  # paths per call of the field; bounds the memory
+
 Reduce = Callable[[np.ndarray, float | None], np.ndarray]
 
 
@@ -59,18 +61,15 @@ def has_exact_mean(field: VelocityField) -> bool:
     return hasattr(field, "expected_mismatch")
 
 
-def mismatch_steps(
-    field: VelocityField, image: Tensor, settings: PathSettings, *, chunk: int = 16
-) -> Iterator[MismatchStep]:
+def mismatch_steps(field: VelocityField, image: Tensor, settings: PathSettings) -> Iterator[MismatchStep]:
     """``|| v(x_t^k, t) - (y - x0^k) ||^2`` over channels at the T interior times, in ascending order.
 
     ``image`` is one test image ``y`` ``(C, H, W)`` as a view gives it: images are scored one by one so that a score
-    never depends, to the last bit, on a batch. The field is called on ``chunk`` paths at once, which bounds memory.
-    Raises `SettingsError` for K = 0 with a field that has no exact mean."""
+    never depends, to the last bit, on a batch. Raises `SettingsError` for K = 0 with a field that has no exact mean."""
     exact, starts = None, ()
     # Inference mode around each call, not around the loop: a generator must not hold it while it waits.
     if settings.paths:
-        starts = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device).split(chunk)
+        starts = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed).to(image.device).split(CHUNK)
     elif has_exact_mean(field):
         with torch.inference_mode():
             exact = field.expected_mismatch(image)

@@ -37,12 +37,12 @@ from torch import Tensor
 
 from fmcore.errors import DataError, SettingsError
 from fmcore.fields.field import ExactField, VelocityField
-from fmcore.mismatch import Mismatch, PathSettings, gap
+from fmcore.mismatch import CHUNK, Mismatch, PathSettings, gap
 from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings
 
 NAMES = ("mismatch", "denoising", "fisher", "cross")
-CHUNK = 16  # paths per call of the fields, of Fisher maps
+PAIRS = 64  # per call of the fields; bounds the memory
 
 
 class DecompositionSettings(Settings):
@@ -51,7 +51,6 @@ class DecompositionSettings(Settings):
     samples: int = Field(1024, ge=2, le=1_000_000, description="pairs of data and noise, where data are drawn from q")
     times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the data and noise draws")
-    chunk: int = Field(256, ge=1, le=65536, description="pairs per call of the fields; bounds the memory")
 
 
 class Term(NamedTuple):
@@ -87,10 +86,8 @@ class Terms(NamedTuple):
 
     @classmethod
     def collect(cls, steps: Iterable[DecompositionStep]) -> Terms:
-        """From the steps of one decomposition, in any number; raises `DataError` for none."""
+        """From the steps of one decomposition, in any number but none."""
         steps = list(steps)
-        if not steps:
-            raise DataError("There is no step to collect: run the decomposition first.")
         parts = (
             {name: np.stack([getattr(getattr(step, name), part) for step in steps]) for name in NAMES}
             for part in Term._fields
@@ -138,7 +135,7 @@ def decompose(
         pairs, maps = defaultdict(list), defaultdict(float)
         # Around the field calls only: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
-            for y, x0 in zip(samples.split(settings.chunk), noise.split(settings.chunk), strict=True):
+            for y, x0 in zip(samples.split(PAIRS), noise.split(PAIRS), strict=True):
                 for name, values in _densities(p, q, y, x0, t).items():
                     values = values.double()
                     pairs[name].append(values.flatten(1).sum(1).cpu())

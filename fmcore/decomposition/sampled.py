@@ -170,9 +170,7 @@ class FisherMaps(NamedTuple):
 @torch.inference_mode()
 def fisher_maps(p: VelocityField, q: VelocityField, image: Tensor, settings: PathSettings) -> FisherMaps:
     """Mismatch and Fisher part along the paths to ``image`` ``(C, H, W)``; the mismatch is bit for bit that of
-    `fmcore.mismatch.mismatch_steps`. Raises `SettingsError` for no paths (K = 0)."""
-    if not settings.paths:
-        raise SettingsError("Mismatch and Fisher part are compared path by path: set paths to at least 1.")
+    `fmcore.mismatch.mismatch_steps`."""
     noise, times = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed), interior_times(settings.times)
     found = []
     for t in times:

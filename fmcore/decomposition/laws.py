@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +27,12 @@ from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import start_training
 from fmcore.training.loop import TrainRecord, adopt_average, train
 
-LawKind = Literal["image", "noisy", "empirical", "gaussian", "network"]
-
 
 class Law(NamedTuple):
     """A test law q: its velocity field, and the pictures ``(N, C, H, W)`` that paths end at; None where the field
     itself is drawn from. ``exact`` says that ``field`` is ``E_q[u | x_t]`` of the law of these very pictures, so that
     the cross term over all of them is zero: neither learned, nor of a mix of which they are but one group."""
 
-    kind: LawKind
     field: VelocityField
     images: Tensor | None
     exact: bool
@@ -44,24 +41,24 @@ class Law(NamedTuple):
 def image_law(image: Tensor, noise: float = 0.0) -> Law:
     """A picture ``(C, H, W)`` with independent noise of standard deviation s = ``noise``: of D numbers the denoising
     term is ``D s^2 / ((1 - t)^2 + t^2 s^2)``. Without noise it is a point mass."""
-    return Law("noisy" if noise else "image", GaussianField.isotropic(image, noise**2), None, exact=True)
+    return Law(GaussianField.isotropic(image, noise**2), None, exact=True)
 
 
 def empirical_law(images: Tensor) -> Law:
     """The uniform law on a mix ``(N, C, H, W)``, N >= 1. In high dimension its softmax picks one picture for all t but
     the smallest: nearly a point mass at each."""
-    return Law("empirical", EmpiricalField(images), images, exact=True)
+    return Law(EmpiricalField(images), images, exact=True)
 
 
 def gaussian_law(images: Tensor, *, components: int = 100) -> Law:
     """The mix ``(N, C, H, W)`` as seen by a Gaussian field that was fitted to it; raises `DataError` for N < 2."""
-    return Law("gaussian", fit_gaussian(images, components=components), images, exact=False)
+    return Law(fit_gaussian(images, components=components), images, exact=False)
 
 
 def network_law(images: Tensor, network: nn.Module, settings: TrainSettings) -> Iterator[tuple[TrainRecord, Law]]:
     """The mix ``(N, C, H, W)`` as seen by ``network``, which is trained on it meanwhile: each record of the training
     beside the law, whose field is finished with the last one."""
-    law, state = Law("network", network, images, exact=False), start_training(network)
+    law, state = Law(network, images, exact=False), start_training(network)
     for record in train(state, images, torch.zeros(len(images), dtype=torch.long), settings):
         if record.progress == 1:
             adopt_average(state)
@@ -100,7 +97,7 @@ class GaussianTerms(NamedTuple):
 
 def exact_terms(p: VelocityField, law: Law, times: Iterable[float]) -> list[GaussianTerms] | None:
     """`gaussian_terms` at these times for a Gaussian ``p`` and the law of a picture, alone or with noise; else None."""
-    if not isinstance(p, GaussianField) or law.kind not in ("image", "noisy"):
+    if not isinstance(p, GaussianField) or law.images is not None:
         return None
     return [gaussian_terms(p, law.field, t) for t in times]
 

@@ -26,7 +26,8 @@ def interpolate(x0: Tensor, x1: Tensor, t: float | Tensor) -> Tensor:
 
 
 def clean_guess(x: Tensor, v: Tensor, t: float | Tensor) -> Tensor:
-    """Where the straight line from ``x`` at time ``t`` along ``v`` ends: ``x + (1 - t) v``, a guess of the data."""
+    """Where the straight line from ``x`` at time ``t`` along ``v`` ends, ``x + (1 - t) v``: a guess of the data, their
+    posterior mean ``E[x1 | x_t = x]`` for an exact field."""
     return x + (1 - expand_time(t, x)) * v
 
 

@@ -30,12 +30,8 @@ class EmpiricalField(ExactField):
         self.register_buffer("points", points.float())
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        mean, state = self._mean(x, t), x.flatten(1).double()
+        mean, state = self._exponents(x, t).softmax(1) @ self.points.flatten(1).double(), x.flatten(1).double()
         return ((mean - state) / (1 - expand_time(t, state))).to(x.dtype).view_as(x)
-
-    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        # A convex combination of the set: through the velocity it would be rounded twice near t = 1.
-        return self._mean(x, t).to(x.dtype).view_as(x)
 
     def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``log (1/N) sum_i N(x; t y_i, (1 - t)^2 I)``, ``(B,)``."""
@@ -52,9 +48,6 @@ class EmpiricalField(ExactField):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         return self.points[torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)]
-
-    def _mean(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
 
     def _exponents(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``(t <x, y_i> - t^2 ||y_i||^2 / 2) / (1 - t)^2``, those of the posterior without their part in x alone,

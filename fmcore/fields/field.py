@@ -56,10 +56,6 @@ class ExactField(torch.nn.Module, abc.ABC):
         time = expand_time(t, x)
         return (time * self(x, t) - x) / (1 - time)
 
-    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """Posterior mean ``E[x1 | x_t = x] = x + (1 - t) v(x, t)``."""
-        return x + (1 - expand_time(t, x)) * self(x, t)
-
     def posterior_covariance_trace(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``tr Cov(u | x_t = x)``, ``(B,)``: the squared error no field can avoid at this state."""
         return self.posterior_variance(x, t).flatten(1).sum(1)

@@ -8,14 +8,9 @@ as those of an image. `bias_variance` says in two numbers per time what one sees
 - variance: at large t the score of a point hangs on its few draws: ``spread`` is the standard deviation over the mean
   of a normal point's score when the draws are repeated.
 
-A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)``, whose field is known exactly, at every
-state on its paths (see `fmcore.decomposition.sampled`):
-
-    E_q[||v - u||^2 | x_t]  =  tr Cov_q(u | x_t)  +  ||v(x_t, t) - v_q(x_t, t)||^2
-                               denoising             Fisher, for exact v
-
-With ``s = 0``, a single image, the denoising term is zero and the Fisher term the path's own mismatch. A Gaussian's
-denoising term is the same at all states of one time, so that the terms still add up when aggregated over paths."""
+A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)`` into the denoising and the Fisher term
+(`fmcore.decomposition.sampled`) of every state on its paths. The denoising term ``tr Cov_q(u | x_t)`` is the same at
+all states of one time, zero for s = 0, so that the terms still add up when aggregated over paths."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class ImageGaussianField(GaussianField, Field):
     def fit(cls, tensors: Iterable[Tensor], *, components: Components = 100) -> ImageGaussianField:
         """By `fit_gaussian`; all images are held in memory at once."""
         images = list(tensors)
-        law = fit_gaussian(torch.stack(images) if images else torch.empty(0), components=components)
+        law = fit_gaussian(torch.stack(images), components=components)
         field = cls(*images[0].shape, len(law.variances))
         field.load_state_dict(law.state_dict())
         return field

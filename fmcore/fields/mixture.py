@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields.field import ExactField
 from fmcore.fields.gaussian import Covariance, posterior_spread, velocity_gain
 from fmcore.path import expand_time
@@ -21,16 +20,10 @@ class MixtureField(ExactField):
     """Velocity field of ``sum_k weight_k N(m_k, S_k)``, each ``S_k`` principal components plus isotropic rest: positive
     ``weights`` ``(M,)``, scaled to sum to one, ``means`` ``(M, *shape)``, ``components`` ``(M, k, D)`` orthonormal rows
     for each, k >= 0, ``variances`` ``(M, k)`` along them, and ``rest`` ``(M,)``, that of all other directions.
-    Raises `DataError` for no means, or some that are not finite, and `SettingsError` for weights or variances that are
-    not positive. A call needs memory for ``M B D`` numbers, `sample` for
-    ``count k D``."""
+    A call needs memory for ``M B D`` numbers, `sample` for ``count k D``."""
 
     def __init__(self, weights: Tensor, means: Tensor, components: Tensor, variances: Tensor, rest: Tensor):
         super().__init__()
-        if not len(means) or not bool(means.isfinite().all()):
-            raise DataError("A mixture needs at least one mean, each a point or image of finite numbers.")
-        if not all(bool((part > 0).all()) for part in (weights, variances, rest)):
-            raise SettingsError("The weights and variances of a mixture must all be positive.")
         shares = weights.double() / weights.double().sum()
         parts = {"weights": shares, "means": means, "components": components, "variances": variances, "rest": rest}
         for name, value in parts.items():

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fmcore.errors import DataError, TrainingError
+from fmcore.errors import TrainingError
 from fmcore.fields.field import ExactField
 from fmcore.path import expand_time, interpolate
 
@@ -26,12 +26,10 @@ EMA = 0.99  # final decay of the moving average of weights
 class PointNetwork(nn.Module):
     """Velocity field on points ``(B, D)``: a multilayer perceptron of time and of the state relative to the mean and
     root-mean-square spread of ``points`` ``(N, D)``, to be trained on them by `train_points`. The global random state
-    is not touched. Raises `DataError` for points of another shape, none, or not finite."""
+    is not touched."""
 
     def __init__(self, points: Tensor, seed: int = 0):
         super().__init__()
-        if points.ndim != 2 or not points.numel() or not bool(points.isfinite().all()):
-            raise DataError("Training needs at least one point (N, D) of finite numbers.")
         points, dimension, generator = points.float(), points.shape[1], torch.Generator().manual_seed(seed)
         self.register_buffer("centre", points.mean(0))
         self.register_buffer("scale", (points - self.centre).square().mean().sqrt().clamp_min(1e-3))

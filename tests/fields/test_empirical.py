@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import assert_one_sentence, blob_tensors
+from conftest import blob_tensors
 from test_mixture import (
     assert_moments_by_importance,
     assert_score_is_the_gradient,
@@ -18,7 +18,6 @@ from test_mixture import (
     states,
 )
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields import EmpiricalField, MixtureField
 from fmcore.path import clean_guess
 
@@ -158,18 +157,3 @@ def test_samples_are_members_of_the_set_in_equal_shares():
     assert draws.shape == (8000, 1)
     shares = torch.bincount(draws[:, 0].long(), minlength=4) / 8000
     assert (shares - 0.25).abs().max() < 4 * (0.25 * 0.75 / 8000) ** 0.5
-
-
-def test_bad_arguments_are_refused_in_one_sentence():
-    points = torch.zeros(2, 3)
-    bad = [
-        (DataError, "at least one", lambda: EmpiricalField(points[:0])),
-        (DataError, "finite", lambda: EmpiricalField(points / 0)),
-        (DataError, "at least one", lambda: EmpiricalField(torch.zeros(3))),
-        (SettingsError, "[0, 1)", lambda: EmpiricalField(points)(points, 1.0)),
-        (SettingsError, "[0, 1)", lambda: EmpiricalField(points).log_density(points, torch.tensor([0.5, -1.0]))),
-    ]
-    for error, word, build in bad:
-        with pytest.raises(error) as caught:
-            build()
-        assert_one_sentence(caught.value, word)

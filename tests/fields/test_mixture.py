@@ -9,10 +9,9 @@ import math
 
 import pytest
 import torch
-from conftest import assert_one_sentence, dense_covariance, random_gaussian
+from conftest import dense_covariance, random_gaussian
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields import ExactField, GaussianField, MixtureField
 from fmcore.path import clean_guess
 
@@ -232,26 +231,3 @@ def test_values_stay_finite_at_the_ends_and_far_from_the_data(t):
     for x in (torch.zeros(2, 2), torch.full((2, 2), 1e3)):
         for name in ("forward", "score", "log_density", "posterior_variance"):
             assert torch.isfinite(getattr(field, name)(x, t)).all(), name
-
-
-@pytest.mark.parametrize("t", [1.0, -0.1, 1.5, float("nan")])
-def test_score_outside_the_interval_is_refused(t):
-    with pytest.raises(SettingsError) as caught:
-        mixture((2,)).score(torch.zeros(1, 2, dtype=torch.float64), t)
-    assert_one_sentence(caught.value, "[0, 1)")
-
-
-def test_bad_arguments_are_refused_in_one_sentence():
-    weights, means, rest = torch.ones(2), torch.zeros(2, 3), torch.ones(2)
-    rows, variances = torch.eye(3)[:2].expand(2, 2, 3), torch.ones(2, 2)
-    bad = [
-        (SettingsError, "weights", lambda: MixtureField.isotropic(torch.tensor([1.0, -1.0]), means, rest)),
-        (SettingsError, "variances", lambda: MixtureField.isotropic(weights, means, torch.tensor([1.0, 0.0]))),
-        (SettingsError, "variances", lambda: MixtureField(weights, means, rows, -variances, rest)),
-        (DataError, "finite", lambda: MixtureField.isotropic(weights, means / 0, rest)),
-        (DataError, "at least one", lambda: MixtureField.isotropic(weights[:0], means[:0], rest[:0])),
-    ]
-    for error, word, build in bad:
-        with pytest.raises(error) as caught:
-            build()
-        assert_one_sentence(caught.value, word)

@@ -25,7 +25,7 @@ from fmcore.fields.gaussian import Covariance, GaussianField, fit_gaussian, post
 from fmcore.path import interpolate
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import TrainRecord, adopt_average, train
+from fmcore.training.loop import TrainRecord, train
 
 
 class Law(NamedTuple):
@@ -57,11 +57,9 @@ def gaussian_law(images: Tensor, *, components: int = 100) -> Law:
 
 def network_law(images: Tensor, network: nn.Module, settings: TrainSettings) -> Iterator[tuple[TrainRecord, Law]]:
     """The mix ``(N, C, H, W)`` as seen by ``network``, which is trained on it meanwhile: each record of the training
-    beside the law, whose field is finished with the last one."""
-    law, state = Law(network, images, exact=False), start_training(network)
-    for record in train(state, images, torch.zeros(len(images), dtype=torch.long), settings):
-        if record.progress == 1:
-            adopt_average(state)
+    beside the law, whose field is finished after the last one."""
+    law, labels = Law(network, images, exact=False), torch.zeros(len(images), dtype=torch.long)
+    for record in train(start_training(network), images, labels, settings):
         yield record, law
 
 

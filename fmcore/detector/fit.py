@@ -28,7 +28,7 @@ from fmcore.fields import FIELDS
 from fmcore.fields.field import Field, VelocityField
 from fmcore.mismatch import Mismatch, mismatch_steps, within
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import TrainRecord, adopt_average, train
+from fmcore.training.loop import TrainRecord, train
 from fmcore.views import View
 
 FEWEST = 3  # pictures of a category: two to fit a Gaussian, one held out
@@ -161,7 +161,6 @@ def _trained(
         for record in records:
             done, total = (record.step, plan.steps) if plan.steps else (round(PARTS * record.progress), PARTS)
             yield FitRecord("training", done, total, train=record)
-    adopt_average(state)
     if not plan.steps and state.step == plan.most_steps(len(labels)):
         ended = f"Training ended after {plan.passes:g} passes over {len(labels)} images"
         yield FitRecord("training", PARTS, PARTS, note=f"{ended}: more would learn so few by heart.")

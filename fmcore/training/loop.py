@@ -74,7 +74,8 @@ def train(
     folder: str | Path | None = None,
     workers: int = 0,
 ) -> Iterator[TrainRecord]:
-    """Train to the end that ``settings`` give, continuing from the checkpoint in ``folder`` if there is one.
+    """Train to the end that ``settings`` give, continuing from the checkpoint in ``folder`` if there is one. After the
+    last record the network has the average of its weights, which is what is scored and saved.
 
     Args:
         images: normal images ``(C, H, W)`` as the view gives them; a dataset may make them lazily.
@@ -118,6 +119,8 @@ def train(
         except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
             save()
             raise
+    state.network.core.load_state_dict(state.average.module.state_dict())
+    state.network.eval()
 
 
 def _one_step(state: TrainingState, batch: Batch, settings: TrainSettings) -> Tensor:
@@ -154,12 +157,6 @@ def flow_matching_loss(
 def learning_rate(step: int, progress: float, peak: float) -> float:
     """Linear warm-up, and half a cosine down to zero at the end of the run."""
     return peak * min(1.0, max((step + 1) / WARMUP, 5 * progress)) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def adopt_average(state: TrainingState) -> None:
-    """Put the moving average into the network: what is scored and saved is the average."""
-    state.network.core.load_state_dict(state.average.module.state_dict())
-    state.network.eval()
 
 
 def _require_finite(name: str, value: float, state: TrainingState) -> None:

@@ -20,7 +20,7 @@ from fmcore.fields.place_gaussian import PlaceGaussianField
 from fmcore.fields.unet import VelocityUNet
 from fmcore.training import TrainSettings, checkpoint, loop
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import Batches, adopt_average, flow_matching_loss, learning_rate, train
+from fmcore.training.loop import Batches, flow_matching_loss, learning_rate, train
 
 IMAGES = blob_tensors(range(8))[..., 4:28]  # 3 x 32 x 24: not square
 LABELS = torch.tensor([0, 1] * 4)
@@ -166,7 +166,8 @@ def test_checkpoint_is_one_safetensors_file_and_nothing_else(tmp_path, unbroken)
     assert [p.name for p in tmp_path.iterdir()] == [checkpoint.FILE]
     tensors = load_file(tmp_path / checkpoint.FILE)
     assert {key.split(".")[0] for key in tensors} == {"network", "average", "optimizer"}
-    assert torch.equal(tensors["network.head.weight"], state.network.core.head.weight)
+    assert torch.equal(tensors["average.module.head.weight"], state.network.core.head.weight)
+    assert not torch.equal(tensors["network.head.weight"], state.network.core.head.weight)
 
 
 def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -295,14 +296,14 @@ def test_bfloat16_is_close_to_float32():
     assert losses[0] != losses[1]
 
 
-def test_average_without_memory_is_the_network_itself_and_else_lags(monkeypatch):
-    monkeypatch.setattr(checkpoint, "EMA", 0.0)
-    state, _ = run(settings_of())
-    assert torch.equal(state.average.module.head.weight, state.network.core.head.weight)
-    monkeypatch.undo()
-    state, _ = run(settings_of())
-    assert not torch.equal(state.average.module.head.weight, state.network.core.head.weight)
-    adopt_average(state)
+@pytest.mark.parametrize("memory", [0.0, checkpoint.EMA])
+def test_average_without_memory_is_the_network_itself_and_else_lags_until_the_end(monkeypatch, memory):
+    monkeypatch.setattr(checkpoint, "EMA", memory)
+    state, lags = start_training(new_network()), []
+    for _ in train(state, IMAGES, LABELS, settings_of()):
+        lags.append(not torch.equal(state.average.module.head.weight, state.network.core.head.weight))
+        assert state.network.training
+    assert lags == [False] + 7 * [memory > 0]  # the first update copies
     assert torch.equal(state.average.module.head.weight, state.network.core.head.weight)
     assert not state.network.training
 

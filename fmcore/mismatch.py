@@ -162,12 +162,6 @@ class HeatSettings(Settings):
             raise ValueError(f"The aggregator {info.data.get('aggregator', '')} {takes}")
         return alpha
 
-    def reduce(self, maps: np.ndarray) -> np.ndarray:
-        """``(..., K, H, W)`` to ``(..., H, W)`` by the aggregator."""
-        chosen = AGGREGATORS[self.aggregator]
-        default = chosen.parameter.default if chosen.parameter else None
-        return chosen.reduce(maps, default if self.alpha is None else self.alpha)
-
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -190,7 +184,9 @@ class Mismatch:
 
     def per_time(self, settings: HeatSettings) -> np.ndarray:
         """Aggregated over paths (Eq. 3): ``(T', H, W)``, unweighted."""
-        return settings.reduce(self.maps)
+        chosen = AGGREGATORS[settings.aggregator]
+        default = chosen.parameter.default if chosen.parameter else None
+        return chosen.reduce(self.maps, default if settings.alpha is None else settings.alpha)
 
     def weighted(self, settings: HeatSettings) -> np.ndarray:
         """``t^r D_t``, smoothed, ``(T', H, W)``: each time's contribution; their mean is the heat map."""

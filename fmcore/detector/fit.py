@@ -135,6 +135,7 @@ def _trained(
     every = {name: Features(sources, view) for name, sources in pictures.items()}
     options, plan = settings.field_options(), settings.training.replace(seed=settings.seed)
     held, seen, starts = {}, {}, []
+    # Of pictures, view and start: an unfinished training of others is refused.
     about = hashlib.sha256(str(options).encode())
     for name, features in every.items():
         yield from _read(features, name, settings)
@@ -151,13 +152,11 @@ def _trained(
     for index, name in enumerate(every if starts else ()):
         network.measure_level(index, Subset(every[name], held[name]))
     images = ConcatDataset([Subset(every[name], numbers) for name, numbers in seen.items()])
-    # Whether an unfinished training saw the same pictures, through the same view and with the same start.
-    images.fingerprint = about.hexdigest()
     labels = [index for index, numbers in enumerate(seen.values()) for _ in numbers]
     state = start_training(network)
     workers = 4 if device.startswith("cuda") else 0  # beside a GPU the noise of a batch takes as long as its step
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(train(state, images, labels, plan, folder, workers=workers)) as records:
+    with closing(train(state, images, labels, plan, folder, about.hexdigest(), workers)) as records:
         for record in records:
             done, total = (record.step, plan.steps) if plan.steps else (round(PARTS * record.progress), PARTS)
             yield FitRecord("training", done, total, train=record)

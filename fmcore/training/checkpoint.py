@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ def save_state(folder: str | Path, state: TrainingState, settings: TrainSettings
 
 def load_state(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
     """Restore ``state`` in place from ``folder``; nothing changes if there is no checkpoint. Raises `ModelError` if it
-    is damaged, or was made with other settings or other ``data`` (`fingerprint`)."""
+    is damaged, or was made with other settings or of other images, which ``data``, any text, tells apart."""
     path = Path(folder) / FILE
     if not path.exists():
         return
@@ -94,16 +93,6 @@ def forget(folder: str | Path) -> None:
     """Remove the checkpoint of a run that has become a model, and what a killed process left."""
     for path in (Path(folder) / FILE, *Path(folder).glob(f".{FILE}.*")):
         path.unlink(missing_ok=True)
-
-
-def fingerprint(images: Images, labels: Sequence[int] | Tensor) -> str:
-    """16 hexadecimal digits of all images and labels. A data set that makes its images anew each time says in an
-    attribute ``fingerprint``, any text, what they depend on, and is not read."""
-    digest = hashlib.sha256(torch.as_tensor(labels).long().cpu().numpy())
-    known = getattr(images, "fingerprint", None)
-    for part in [known.encode()] if known else (images[i].cpu().contiguous().numpy() for i in range(len(labels))):
-        digest.update(part)
-    return digest.hexdigest()[:16]
 
 
 def save_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

@@ -72,6 +72,7 @@ def train(
     labels: Sequence[int] | Tensor,
     settings: TrainSettings,
     folder: str | Path | None = None,
+    data: str = "",
     workers: int = 0,
 ) -> Iterator[TrainRecord]:
     """Train to the end that ``settings`` give, continuing from the checkpoint in ``folder`` if there is one. After the
@@ -81,11 +82,11 @@ def train(
         images: normal images ``(C, H, W)`` as the view gives them; a dataset may make them lazily.
         labels: ``(N,)`` category index of each.
         folder: where checkpoints go: every ``save_every`` steps, at the end, and when the caller closes the generator.
+        data: of what images and labels are, any text: a checkpoint of another is refused.
         workers: processes that make batches ahead; they change nothing but speed.
 
     Raises `TrainingError` if the loss or its gradient is no longer finite (the last checkpoint stays as it was), and
     `ModelError` for a checkpoint that is damaged, or of other settings or images."""
-    data = "" if folder is None else checkpoint.fingerprint(images, labels)
 
     def save() -> None:
         if folder is not None:

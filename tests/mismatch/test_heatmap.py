@@ -87,13 +87,14 @@ def test_times_are_interior_ascending_and_numbered():
 )
 def test_percentile_is_an_order_statistic(alpha, count, rank):
     maps = np.random.default_rng(2).random((2, count, 3, 4), dtype=np.float32)
-    found = HeatSettings(aggregator="percentile", alpha=alpha).reduce(maps)
+    found = Mismatch(np.array([0.3, 0.6]), maps).per_time(HeatSettings(aggregator="percentile", alpha=alpha))
     np.testing.assert_array_equal(found, np.sort(maps, axis=1)[:, rank - 1])
 
 
 def test_min_mean_and_median_of_an_even_number_of_paths():
     maps = np.array([4.0, 1.0, 3.0, 10.0], dtype=np.float32).reshape(1, 4, 1, 1)
-    found = {a: float(HeatSettings(aggregator=a).reduce(maps).item()) for a in ("min", "mean", "median")}
+    one = Mismatch(np.array([0.5]), maps)
+    found = {a: one.per_time(HeatSettings(aggregator=a)).item() for a in ("min", "mean", "median")}
     assert found == {"min": 1.0, "mean": 4.5, "median": 3.5}
 
 

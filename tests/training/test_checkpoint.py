@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import assert_one_sentence
-from test_loop import IMAGES, LABELS, new_network, settings_of
+from test_loop import new_network, settings_of
 
 from fmcore.errors import ModelError
 from fmcore.training import checkpoint
@@ -80,22 +79,6 @@ def test_what_may_not_be_read_or_written_is_not_called_damaged_or_full(tmp_path,
         write(tmp_path, {})
     assert_one_sentence(caught.value, "cannot be written", "permissions")
     assert "space" not in str(caught.value)
-
-
-def test_fingerprint_depends_on_labels_order_and_every_pixel():
-    changed = IMAGES.clone()
-    changed[3, 2, 31, 23] += 1e-3
-    seen = [(IMAGES, LABELS), (IMAGES, LABELS.flip(0)), (changed, LABELS), (IMAGES.flip(0), LABELS)]
-    seen += [(IMAGES[:7], LABELS[:7])]
-    assert len({checkpoint.fingerprint(*each) for each in seen}) == 5
-    same = [IMAGES.to(memory_format=torch.channels_last), list(IMAGES)]
-    assert {checkpoint.fingerprint(each, LABELS.tolist()) for each in same} == {checkpoint.fingerprint(IMAGES, LABELS)}
-
-
-def test_fingerprint_of_images_that_name_what_they_depend_on_does_not_look_at_them():
-    first, same, other = (SimpleNamespace(fingerprint=text) for text in ("one", "one", "two"))
-    found = [checkpoint.fingerprint(images, LABELS) for images in (first, same, other)]
-    assert found[0] == found[1] != found[2] and checkpoint.fingerprint(first, LABELS.flip(0)) != found[0]
 
 
 def test_a_forgotten_run_leaves_the_model_and_nothing_of_itself(tmp_path):

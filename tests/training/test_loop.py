@@ -102,8 +102,6 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path, unbroken, stop_af
 class Lazy(torch.utils.data.Dataset):
     """The images, made when they are asked for; what they depend on is known without."""
 
-    fingerprint = "files, sizes and a view"
-
     def __init__(self):
         self.asked = 0
 
@@ -120,16 +118,17 @@ def test_lazy_images_and_workers_change_no_bit(tmp_path, unbroken, workers):
     images, state, before = Lazy(), start_training(new_network()), torch.get_rng_state()
     list(train(state, images, LABELS, settings_of(), tmp_path, workers=workers))
     assert_same_weights(state, unbroken)
-    assert images.asked == (0 if workers else 8 * 4)  # none for the fingerprint
+    assert images.asked == (0 if workers else 8 * 4)  # only those that are drawn
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_images_are_refused(tmp_path):
-    run(settings_of(), tmp_path, stop_after=1)
-    changed = IMAGES.clone()
-    changed[3, 2, 31, 23] += 1e-3
+    state = start_training(new_network())
+    records = train(state, IMAGES, LABELS, settings_of(), tmp_path, "files, sizes and a view")
+    next(records)
+    records.close()
     with pytest.raises(ModelError) as caught:
-        run(settings_of(), tmp_path, images=changed)
+        next(train(state, IMAGES, LABELS, settings_of(), tmp_path, "other files"))
     assert_one_sentence(caught.value, "differs in images", "another folder")
 
 
@@ -188,8 +187,7 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("bad", [float("nan"), 1e30])
 @pytest.mark.parametrize("start", ["closed-form", "none"])
-def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, bad, start):
-    monkeypatch.setattr(checkpoint, "fingerprint", lambda images, labels: "the same")
+def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, bad, start):
     run(settings_of(), tmp_path, stop_after=3, start=start)
     before = (tmp_path / checkpoint.FILE).read_bytes()
     with pytest.raises(TrainingError) as caught:

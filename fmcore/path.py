@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fmcore.errors import SettingsError
+
 
 def interior_times(times: int) -> list[float]:
     """The T interior times ``t_j = j / (T + 1)``, j = 1..T, strictly inside (0, 1)."""
@@ -24,15 +26,15 @@ def interpolate(x0: Tensor, x1: Tensor, t: float | Tensor) -> Tensor:
 
 
 def clean_guess(x: Tensor, v: Tensor, t: float | Tensor) -> Tensor:
-    """Where the straight line from ``x`` at time ``t`` along ``v`` ends: ``x + (1 - t) v``, a guess of the data."""
+    """Where the straight line from ``x`` at time ``t`` along ``v`` ends, ``x + (1 - t) v``: a guess of the data, their
+    posterior mean ``E[x1 | x_t = x]`` for an exact field."""
     return x + (1 - expand_time(t, x)) * v
 
 
 def draw_noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """``count`` standard normal draws ``(count, *shape)`` on the CPU, from their own generator.
-
-    Draws are nested: the first k of a larger set equal the set of k, so adding paths never changes the
-    ones already seen. They are always made on the CPU so that every device scores the same paths.
-    """
+    """``count`` standard normal draws ``(count, *shape)`` on the CPU, from their own generator: every device scores the
+    same paths. Draws are nested: the first k of a larger set equal the set of k. `SettingsError` for none."""
+    if not count:
+        raise SettingsError("Paths that start at drawn noise are needed here: set paths to at least 1.")
     generator = torch.Generator().manual_seed(seed)
     return torch.stack([torch.randn(shape, generator=generator) for _ in range(count)])

@@ -25,17 +25,15 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            raise SettingsError(_explain(cls, error)) from None
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            if first["type"] == "extra_forbidden":
+                said = f"Unknown setting '{name}'; {suggestion(name, cls.model_fields, 'known settings:')}"
+            else:
+                reason = first["msg"].removeprefix("Value error, ")
+                said = f"Setting '{name}' = {first['input']!r} is not usable: {reason[0].lower() + reason[1:]}."
+            raise SettingsError(said) from None
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed, checked like `parse`."""
         return type(self).parse(**{**self.model_dump(), **changes})
-
-
-def _explain(cls: type[Settings], error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or cls.__name__
-    if first["type"] == "extra_forbidden":
-        return f"Unknown setting '{name}'; {suggestion(name, cls.model_fields, 'known settings:')}"
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"Setting '{name}' = {first['input']!r} is not usable: {reason[0].lower() + reason[1:]}."

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fmcore.detector.model import load_model, save_model
 from fmcore.fields import FIELDS, Field
-from fmcore.mismatch import AGGREGATORS, HeatSettings, Parameter, aggregator
+from fmcore.mismatch import AGGREGATORS, HeatSettings, Mismatch, Parameter, aggregator
 from fmcore.path import expand_time
 from fmcore.views import VIEWS, View
 
@@ -103,7 +103,8 @@ def new_aggregator():
 
 def test_a_new_aggregator_is_a_setting_with_its_parameter(new_aggregator):
     maps = np.random.default_rng(0).random((2, 4, 3, 3), dtype=np.float32)
-    cold, warm = (HeatSettings(aggregator="soft-min", alpha=a).reduce(maps) for a in (0.1, 10.0))
+    seen = Mismatch(np.array([0.3, 0.6]), maps)
+    cold, warm = (seen.per_time(HeatSettings(aggregator="soft-min", alpha=a)) for a in (0.1, 10.0))
     assert (maps.min(1) <= cold).all() and (cold < warm).all()
     with pytest.raises(ValueError, match=r"takes 0.1 to 10"):
         HeatSettings(aggregator="soft-min", alpha=50.0)

@@ -26,7 +26,6 @@ from fmcore.decomposition.laws import (
     gaussian_law,
     image_law,
     network_law,
-    noisy_image_law,
     path_count,
 )
 from fmcore.decomposition.sampled import NAMES, Terms
@@ -97,7 +96,7 @@ class Decomposed:
             "errors": {name: terms.errors[name].tolist() for name in NAMES},
             "posterior": None if terms.posterior is None else terms.posterior.tolist(),
             "closed_fisher": self.closed,
-            "settings": request.settings.model_dump(exclude={"chunk"}),
+            "settings": request.settings.model_dump(),
         }
 
 
@@ -172,7 +171,7 @@ def _laws(request: Request, view: View, y: Tensor) -> Iterator[tuple[str, Law | 
         case "image":
             yield "", image_law(y)
         case "noisy":
-            yield "", noisy_image_law(y, request.noise)
+            yield "", image_law(y, request.noise)
         case kind:
             mix = torch.stack([view(read_picture(path, max_pixels=MAX_PIXELS)) for path in request.mix])
             if kind == "empirical":

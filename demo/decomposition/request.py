@@ -17,7 +17,6 @@ OF_MIX = ("empirical", "gaussian", "network")
 MAX_SAMPLES = 64
 MAX_TIMES = 24
 MAX_NOISE = 0.5
-CHUNK = 8  # paths per call of the fields
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def check_request(
     law, ends = _choice("Law", law, LAWS), _choice("End of the paths", ends, ENDS)
     if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 < noise <= MAX_NOISE:
         raise SettingsError(f"Noise s = {noise!r} is not usable: choose a number above 0 and at most {MAX_NOISE}.")
-    settings = DecompositionSettings.parse(samples=samples, times=times, seed=seed, chunk=CHUNK)
+    settings = DecompositionSettings.parse(samples=samples, times=times, seed=seed)
     for what, value, limit in (("paths", settings.samples, MAX_SAMPLES), ("times", settings.times, MAX_TIMES)):
         if value > limit:
             raise SettingsError(f"{value} {what} are more than the app allows: choose at most {limit}.")

@@ -14,12 +14,11 @@ import numpy as np
 
 from demo.common.component import component
 from demo.common.messages import data_url, encode, pack, plain_message
-from fmcore.decomposition.laws import LawKind
 from fmcore.decomposition.sampled import NAMES, Terms
 
 ZERO = 128  # code of zero in a signed map; 1 and 255 are the ends of the scale and beyond
 
-LAWS: dict[LawKind, str] = {
+LAWS: dict[str, str] = {
     "image": "This picture alone",
     "noisy": "This picture with sensor noise",
     "empirical": "The test mix itself, exact",
@@ -28,7 +27,7 @@ LAWS: dict[LawKind, str] = {
 }
 
 # What is special about each law, in one or two sentences.
-NOTES: dict[LawKind, str] = {
+NOTES: dict[str, str] = {
     "image": (
         "A point mass: v_q = u on every path, so the mismatch is ‖E_p[x₁ | x_t] − y‖² / (1 − t)², "
         "a scaled one-step denoising residual."
@@ -44,7 +43,7 @@ NOTES: dict[LawKind, str] = {
 ONE_OF_MIX = "All paths end at this one picture"
 ONE_OF_EXACT = f"{ONE_OF_MIX}, so its own cross term need not vanish: only the mean over the mix does."
 
-CHART_TITLES: dict[LawKind, str] = {
+CHART_TITLES: dict[str, str] = {
     "image": "One colour only: for a single picture all of the mismatch is Fisher term.",
     "noisy": "Look where vermilion outgrows light blue: the Fisher term tells good from bad.",
     "empirical": "Look at the first times: only there is any denoising term left.",
@@ -78,7 +77,7 @@ def terms_message(
     *,
     run: str,
     name: str,
-    law: LawKind,
+    law: str,
     exact: bool,
     one_of_mix: bool,
     paths: int,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,7 @@ from demo.playground.request import heat_settings, number, path_settings, points
 from demo.playground.scenes import MAX_POINTS, MAX_SPREAD, OWN, Scene, chosen_scene
 from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, probe
 from fmcore.errors import SettingsError
-from fmcore.fields.mlp import PointTraining, PointTrainSettings, attainable_loss
+from fmcore.fields.mlp import STEPS, PointNetwork, PointTrainRecord, attainable_loss, train_points
 from fmcore.path import draw_noise
 
 SAMPLES = 400  # of the law, drawn as dots
@@ -43,8 +44,10 @@ HEAVY = threading.BoundedSemaphore(1)
 class Session:
     """A network in training: what one visitor's `train` requests go on with."""
 
-    training: PointTraining
+    network: PointNetwork
+    records: Iterator[PointTrainRecord]
     floor: float
+    step: int = 0
     losses: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -131,26 +134,28 @@ def train(request: dict) -> dict:
         law = chosen_scene(request).law
         seed = path_settings(request, 1).noise_seed
         sample = law.sample(TRAIN_POINTS, torch.Generator().manual_seed(seed))
-        session = Session(PointTraining(sample, PointTrainSettings(seed=seed)), attainable_loss(law, samples=4096))
+        network = PointNetwork(sample, seed)
+        session = Session(network, train_points(network, sample, seed=seed), attainable_loss(law, samples=4096))
         # Weights four times over (network, average, Adam's two) and the points; generous rather than exact.
-        size = 4 * 4 * sum(p.numel() for p in session.training.network.parameters()) + sample.nbytes + 2**16
+        size = 4 * 4 * sum(p.numel() for p in network.parameters()) + sample.nbytes + 2**16
         token = TRAININGS.put(session, size)
     else:
         session = _session(token)
     with _turn(), session.lock:
         deadline = time.monotonic() + CHUNK_SECONDS
         losses = []
-        for record in session.training.steps():
+        for record in session.records:
+            session.step = record.step
             losses.append(record.loss)
             if record.step % LOSS_MEAN == 0:
                 session.losses.append(sum(losses[-LOSS_MEAN:]) / len(losses[-LOSS_MEAN:]))
                 if time.monotonic() > deadline:
                     break
-        done = session.training.done
+        done = session.step
     return {
         "network": token,
         "step": done,
-        "steps": session.training.settings.steps,
+        "steps": STEPS,
         "every": LOSS_MEAN,
         "losses": [round(loss, 4) for loss in session.losses],
         "floor": session.floor,
@@ -170,7 +175,7 @@ class _turn:
 
 def _field(request: dict, chosen: Scene):
     token = request.get("network")
-    return chosen.law if token is None else _session(token).training.network
+    return chosen.law if token is None else _session(token).network
 
 
 def _session(token: object) -> Session:

@@ -23,7 +23,6 @@ import fmcore
 from fmcore.errors import FlowMismatchingError
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-notes.quiet = int(os.environ.get("LOCAL_RANK") or 0) > 0  # of several processes one speaks
 COMMANDS = {  # name: module, line of help
     "fit": ("fit", "Make a detector from good images."),
     "score": ("model", "Score images: heat maps, and a table of scores."),
@@ -70,13 +69,11 @@ for _name, (_, _line) in COMMANDS.items():
     app.command(_name, help=_line)(lambda: None)  # stands in for the command in the list of all
 
 
-def watch(
-    records: Iterator[Any], label: Callable[[Any], tuple[str, str]] | str, remedy: str = "", agree: Callable = bool
-) -> Iterator[Any]:
+def watch(records: Iterator[Any], label: Callable[[Any], tuple[str, str]] | str, remedy: str = "") -> Iterator[Any]:
     """Pass on records that have ``done`` and ``total``, print their notes, draw a bar per first text of ``label``.
 
-    Ctrl-C and SIGTERM are only noted, so that no step is cut in half; a second one interrupts at once. The program ends
-    with ``remedy`` where ``agree``, which several processes may share, makes a decision of the wish."""
+    Ctrl-C and SIGTERM are only noted, so that no step is cut in half; a second one interrupts at once. The program then
+    ends with ``remedy``."""
     wishes, tasks = [], {}
 
     def wish(number: int, frame: Any) -> None:
@@ -96,7 +93,7 @@ def watch(
                 if note := getattr(record, "note", ""):
                     notes.print(note)
                 yield record
-                if agree(bool(wishes)):
+                if wishes:
                     records.close()
                     notes.print(f"Interrupted. {remedy}".strip())
                     raise typer.Exit(130)

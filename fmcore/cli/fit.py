@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from fmcore.cli import notes, watch
@@ -22,7 +21,6 @@ from fmcore.mismatch import HeatSettings, PathSettings
 from fmcore.registry import options_of
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import forget
-from fmcore.training.team import join, one_sentence_if_another_ends, total
 from fmcore.views import VIEWS
 
 
@@ -51,8 +49,7 @@ def fit(
 ) -> None:
     """Make a detector from good images, in seconds; with --field unet a network learns on top, for minutes.
 
-    A training that was interrupted goes on where it stopped when the same command is given again. On several GPUs:
-    accelerate launch --multi_gpu --num_processes N -m fmcore fit DATA --out MODEL --field unet
+    A training that was interrupted goes on where it stopped when the same command is given again.
 
     Example: python -m fmcore fit parts/good --out models/parts
     """
@@ -62,23 +59,16 @@ def fit(
         raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
     target, good = check_device(device), find_good_images(data)
     check_writable(out, folder=True)
-    accelerator = join(target)
-    notes.print(good.summary() + (f" Training in {accelerator.num_processes} processes." if accelerator else ""))
+    notes.print(good.summary())
     for name in good.categories:
         for sentence in in_both(good, name):
             notes.print(f"{name}: {sentence}")
     remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
-    skipped, nothing = False, torch.tensor(0.0, device=accelerator.device if accelerator else "cpu")
-    with one_sentence_if_another_ends():
-        records = fitting.fit(good.categories, settings, device=target, folder=out, accelerator=accelerator)
-        for record in watch(records, _label, remedy, lambda stop: bool(total(nothing + stop, accelerator))):
-            skipped |= record.note.startswith("Skipped")
-        if accelerator is None or accelerator.is_main_process:
-            save_model(out, record.model, half=half)
-            forget(out)
-        if accelerator is not None:
-            accelerator.wait_for_everyone()
-            accelerator.end_training()
+    skipped = False
+    for record in watch(fitting.fit(good.categories, settings, device=target, folder=out), _label, remedy):
+        skipped |= record.note.startswith("Skipped")
+    save_model(out, record.model, half=half)
+    forget(out)
     for name, info in record.model.info.categories.items():
         notes.print(
             f"{name}: {record.model.view(name).describe()}{record.model.view(name).depth}.\n{name}: {describe(info)}"

@@ -8,27 +8,20 @@ as those of an image. `bias_variance` says in two numbers per time what one sees
 - variance: at large t the score of a point hangs on its few draws: ``spread`` is the standard deviation over the mean
   of a normal point's score when the draws are repeated.
 
-A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)``, whose field is known exactly, at every
-state on its paths (see `fmcore.decomposition.sampled`):
-
-    E_q[||v - u||^2 | x_t]  =  tr Cov_q(u | x_t)  +  ||v(x_t, t) - v_q(x_t, t)||^2
-                               denoising             Fisher, for exact v
-
-With ``s = 0``, a single image, the denoising term is zero and the Fisher term the path's own mismatch. A Gaussian's
-denoising term is the same at all states of one time, so that the terms still add up when aggregated over paths."""
+A `Probe` splits the mismatch of a point under the law ``q = N(target, s^2 I)`` into the denoising and the Fisher term
+(`fmcore.decomposition.sampled`) of every state on its paths. The denoising term ``tr Cov_q(u | x_t)`` is the same at
+all states of one time, zero for s = 0, so that the terms still add up when aggregated over paths."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields.field import VelocityField
 from fmcore.fields.gaussian import posterior_spread, velocity_gain
 from fmcore.fields.mixture import MixtureField
@@ -50,12 +43,6 @@ class PlaneGrid(Settings):
     top: float = 10.5
     side: int = Field(60, ge=2, le=512, description="points along each axis")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> PlaneGrid:
-        if not (self.left < self.right and self.bottom < self.top):
-            raise ValueError("the window must have left < right and bottom < top")
-        return self
-
     def points(self) -> Tensor:
         """``(side, side, 2)`` float32: row 0 is the top of the window, column 0 its left edge, as in a picture."""
         x = torch.linspace(self.left, self.right, self.side)
@@ -69,16 +56,11 @@ def point_steps(
     """Mismatch (Eq. 2) of ``points`` ``(N, D)`` or ``(H, W, D)``, each scored on its own, at one time after the other:
     ``paths`` of a step is ``(K, 1, N)`` or ``(K, H, W)``.
 
-    All paths start at ``noise`` ``(K, D)``; None: at ``settings.paths`` draws of ``settings.noise_seed``. Raises, with
-    the first step, `DataError` for points or noise of an unusable shape, not finite, or no path."""
+    All paths start at ``noise`` ``(K, D)``; None: at draws of the ``settings``, by `draw_noise`."""
     points = points[None] if points.ndim == 2 else points
-    if points.ndim != 3 or not _usable(points):
-        raise DataError("Points to score must be finite numbers of shape (N, D) or (H, W, D).")
     dimension, flat = points.shape[-1], points.flatten(0, 1)
-    if noise is None and settings.paths:
+    if noise is None:
         noise = draw_noise(settings.paths, (dimension,), settings.noise_seed)
-    if noise is None or noise.shape[1:] != (dimension,) or not _usable(noise):
-        raise DataError(f"Noise starts must be finite numbers of shape (K, {dimension}), K at least 1.")
     if isinstance(field, MixtureField) and dimension == 2:
         field = PlaneMixture(field)  # the same velocities, several times faster
     for index, t in enumerate(interior_times(settings.times)):
@@ -118,9 +100,7 @@ def bias_variance(
 ) -> BiasVariance:
     """Basin of ``scores``, the `landscape` of the same field, settings and noise, and spread over ``repeats`` sets of K
     draws. ``normal`` ``(N, 2)`` are points of the normal law that the field has not been fitted to, the first
-    ``repeated_points`` of them for the spread. Raises `DataError` for N < 20 or fewer than 2 repeats."""
-    if len(normal) < 20 or repeats < 2:
-        raise DataError("Bias and variance need at least 20 normal points and 2 repeats of the noise.")
+    ``repeated_points`` of them for the spread."""
     heat = heat.replace(smoothing=0.0)
     known = Mismatch.collect(point_steps(field, normal, settings, noise=noise))
     count = scores.maps.shape[1]  # as many draws in each repeat as the landscape was made with
@@ -166,14 +146,7 @@ def probe(
     field: VelocityField, targets: Tensor, starts: Tensor, *, times: int = 12, spread: float = 0.0, seed: int = 0
 ) -> list[Probe]:
     """One of each of the targets ``(N, D)`` along K paths from the ``starts`` ``(K, D)``; the field is called once for
-    all. ``spread`` is the test law's s: path k ends at ``target + s z_k``, the ``z_k`` of ``seed`` shared by all.
-
-    Raises `DataError` for targets or starts that are not finite or don't fit, and `SettingsError` for a spread below 0
-    or fewer than one of the T ``times``."""
-    if not (0 <= spread < math.inf and times >= 1):
-        raise SettingsError(f"A probe needs a spread of at least 0 and at least one time, not {spread} and {times}.")
-    if targets.ndim != 2 or targets.shape[1:] != starts.shape[1:] or not (_usable(targets) and _usable(starts)):
-        raise DataError("Targets and starts of a probe must be finite numbers of shapes (N, D) and (K, D).")
+    all. ``spread`` is the test law's s: path k ends at ``target + s z_k``, the ``z_k`` of ``seed`` shared by all."""
     count, dimension = starts.shape
     grid, variance = torch.tensor(interior_times(times), dtype=starts.dtype), starts.new_tensor(spread**2)
     t, centre = grid[:, None, None], targets[:, None, None]
@@ -185,7 +158,3 @@ def probe(
     fisher, denoising = (predicted - of_law).square().sum(-1), dimension * posterior_spread(variance, grid)
     found = zip(ends, ends - starts, states, predicted, fisher, strict=True)
     return [Probe(*(part.float().numpy() for part in (grid, *parts, denoising))) for parts in found]
-
-
-def _usable(points: Tensor) -> bool:
-    return points.numel() > 0 and bool(points.isfinite().all())

@@ -1,43 +1,31 @@
 """What a test law q can be for a picture or an unlabelled mix of them, and what is exactly known of the terms.
 
-Pictures are what a view makes of them, ``(C, H, W)`` of any size and number of channels, and finite (else `DataError`).
-Paths to *all* pictures of a mix give the identity of `fmcore.decomposition.sampled`. Paths to *one* picture, or to the
-pictures of one group, show their share of each term: only over the whole mix need the cross term vanish.
+Pictures are what a view makes of them, ``(C, H, W)`` of any size and number of channels.
 
 In closed form, for ``p = N(m, S)`` and ``q = N(n, R)`` with ``C = (1 - t)^2 I + t^2 S`` and, likewise of R, ``Q``: the
 scores are affine, ``-C^{-1} (x - t m)`` and ``-Q^{-1} (x - t n)``, so that
 
     E ||grad log p_t - grad log q_t||^2 = t^2 ||C^{-1} (n - m)||^2 + tr(C^{-2} Q) - 2 tr(C^{-1}) + tr(Q^{-1}).
 
-The Fisher term is ``((1 - t)/t)^2`` times that; the denoising term is ``tr(R Q^{-1})``, at every state the same.
-
-The identities, checked at each time against independent draws and differentiated densities, for two exact fields:
-
-- ``cross``:      ``2 E <v_p - v_q, v_q - u> = 0``, because ``v_q - u`` has mean zero given ``x_t``;
-- ``denoising``:  ``E ||v_q - u||^2 = E tr Cov_q(u | X_t)``;
-- ``fisher``:     ``E ||v_p - v_q||^2 = ((1 - t)/t)^2 E ||grad log p_t - grad log q_t||^2``;
-- ``mismatch``:   ``E ||v_p - u||^2`` is the sum of the last two right-hand sides."""
+The Fisher term is ``((1 - t)/t)^2`` times that; the denoising term is ``tr(R Q^{-1})``, at every state the same."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fmcore.decomposition.sampled import DecompositionSettings, DecompositionStep, decompose
-from fmcore.errors import DataError, SettingsError
+from fmcore.decomposition.sampled import PAIRS, DecompositionSettings, DecompositionStep, decompose
 from fmcore.fields.empirical import EmpiricalField
 from fmcore.fields.field import ExactField, VelocityField
 from fmcore.fields.gaussian import Covariance, GaussianField, fit_gaussian, posterior_spread, state_variance
 from fmcore.path import interpolate
 from fmcore.training import TrainSettings
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import TrainRecord, adopt_average, train
-
-LawKind = Literal["image", "noisy", "empirical", "gaussian", "network"]
+from fmcore.training.loop import TrainRecord, train
 
 
 class Law(NamedTuple):
@@ -45,45 +33,33 @@ class Law(NamedTuple):
     itself is drawn from. ``exact`` says that ``field`` is ``E_q[u | x_t]`` of the law of these very pictures, so that
     the cross term over all of them is zero: neither learned, nor of a mix of which they are but one group."""
 
-    kind: LawKind
     field: VelocityField
     images: Tensor | None
     exact: bool
 
 
-def image_law(image: Tensor) -> Law:
-    """A point mass at ``(C, H, W)``: denoising and cross term are zero on every path."""
-    if not bool(image.isfinite().all()):
-        raise DataError("A picture must consist of finite numbers.")
-    return Law("image", GaussianField.isotropic(image, 0.0), None, exact=True)
-
-
-def noisy_image_law(image: Tensor, noise: float) -> Law:
-    """A picture ``(C, H, W)`` with independent noise of standard deviation s = ``noise`` in (0, 2] (`SettingsError`):
-    of D numbers the denoising term is ``D s^2 / ((1 - t)^2 + t^2 s^2)``."""
-    if not (isinstance(noise, int | float) and 0 < noise <= 2):
-        raise SettingsError(f"Noise {noise!r} is not usable: it must be above 0 and at most 2.")
-    return image_law(image)._replace(kind="noisy", field=GaussianField.isotropic(image, noise**2))
+def image_law(image: Tensor, noise: float = 0.0) -> Law:
+    """A picture ``(C, H, W)`` with independent noise of standard deviation s = ``noise``: of D numbers the denoising
+    term is ``D s^2 / ((1 - t)^2 + t^2 s^2)``. Without noise it is a point mass."""
+    return Law(GaussianField.isotropic(image, noise**2), None, exact=True)
 
 
 def empirical_law(images: Tensor) -> Law:
     """The uniform law on a mix ``(N, C, H, W)``, N >= 1. In high dimension its softmax picks one picture for all t but
     the smallest: nearly a point mass at each."""
-    return Law("empirical", EmpiricalField(images), images, exact=True)
+    return Law(EmpiricalField(images), images, exact=True)
 
 
 def gaussian_law(images: Tensor, *, components: int = 100) -> Law:
     """The mix ``(N, C, H, W)`` as seen by a Gaussian field that was fitted to it; raises `DataError` for N < 2."""
-    return Law("gaussian", fit_gaussian(images, components=components), images, exact=False)
+    return Law(fit_gaussian(images, components=components), images, exact=False)
 
 
 def network_law(images: Tensor, network: nn.Module, settings: TrainSettings) -> Iterator[tuple[TrainRecord, Law]]:
     """The mix ``(N, C, H, W)`` as seen by ``network``, which is trained on it meanwhile: each record of the training
-    beside the law, whose field is finished with the last one."""
-    law, state = Law("network", network, images, exact=False), start_training(network)
-    for record in train(state, images, torch.zeros(len(images), dtype=torch.long), settings):
-        if record.progress == 1:
-            adopt_average(state)
+    beside the law, whose field is finished after the last one."""
+    law, labels = Law(network, images, exact=False), torch.zeros(len(images), dtype=torch.long)
+    for record in train(start_training(network), images, labels, settings):
         yield record, law
 
 
@@ -119,18 +95,13 @@ class GaussianTerms(NamedTuple):
 
 def exact_terms(p: VelocityField, law: Law, times: Iterable[float]) -> list[GaussianTerms] | None:
     """`gaussian_terms` at these times for a Gaussian ``p`` and the law of a picture, alone or with noise; else None."""
-    if not isinstance(p, GaussianField) or law.kind not in ("image", "noisy"):
+    if not isinstance(p, GaussianField) or law.images is not None:
         return None
     return [gaussian_terms(p, law.field, t) for t in times]
 
 
 def gaussian_terms(p: GaussianField, q: GaussianField, t: float) -> GaussianTerms:
-    """All terms at time ``t``, summed over dimensions, computed in float64; raises `SettingsError` for a time outside
-    (0, 1), or fields of different shapes."""
-    if not 0 < t < 1:
-        raise SettingsError(f"Time t = {t} is not usable: it must be between 0, noise, and 1, data.")
-    if p.mean.shape != q.mean.shape:
-        raise SettingsError(f"Fields of shapes {tuple(p.mean.shape)} and {tuple(q.mean.shape)} can't be compared.")
+    """All terms at time ``t`` in (0, 1), summed over dimensions, computed in float64."""
     normal, test = (Covariance(*(part.double() for part in field.covariance)) for field in (p, q))
     time, shift = torch.tensor(t, dtype=torch.float64), (q.mean - p.mean).double().reshape(1, -1)
 
@@ -166,16 +137,15 @@ class IdentityCheck(NamedTuple):
 def check_identities(
     p: ExactField, q: ExactField, settings: DecompositionSettings, *, power: float = 2.0
 ) -> Iterator[IdentityCheck]:
-    """All four at each of the T times, left from `decompose`, right from as many other draws; `SettingsError` if a
-    field is not exact. A ``power`` of the factor ``(1 - t)/t`` other than 2 is wrong, and shows how a check fails."""
-    if not (isinstance(p, ExactField) and isinstance(q, ExactField)):
-        raise SettingsError("Identities hold for exact fields only: give two of `fmcore.fields`.")
+    """At each of the T times what `fmcore.decomposition.sampled` says of each term, left from `decompose`, right from
+    as many other draws and differentiated densities; the mismatch is the sum of denoising and Fisher term. A ``power``
+    of the factor ``(1 - t)/t`` other than 2 is wrong, and shows how a check fails."""
     draws = torch.Generator().manual_seed((settings.seed + 2**20) % 2**31)  # not those of `decompose`
     for step in decompose(p, q, settings):
         x1 = q.sample(settings.samples, draws)
         x0 = torch.randn(x1.shape, generator=draws, dtype=x1.dtype)
         divergences, traces = [], []
-        for x in interpolate(x0, x1, step.t).split(settings.chunk):
+        for x in interpolate(x0, x1, step.t).split(PAIRS):
             difference = differentiated_score(p, x, step.t) - differentiated_score(q, x, step.t)
             divergences.append(difference.double().square().flatten(1).sum(1))
             traces.append(q.posterior_covariance_trace(x, step.t).double())

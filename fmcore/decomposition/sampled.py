@@ -17,10 +17,7 @@ is algebra. It becomes a statement about laws where ``y ~ q`` and ``v_q = E_q[u 
 - For a single image y, a point mass, ``v_q = u``: denoising and cross term are zero on every path, and with exact
   ``v_p`` the mismatch is a scaled one-step denoising residual, ``||E_p[x1 | x_t] - y||^2 / (1 - t)^2``.
 
-Fisher maps show the Fisher term alone, aggregated and weighted as the mismatch ``D`` is (Eqs. 2-4):
-
-    F[k, j] = sum over channels of (v_p(x_{t_j}^k, t_j) - v_q(x_{t_j}^k, t_j))^2.
-
+Fisher maps show ``F = ||v_p - v_q||^2`` over channels, aggregated and weighted as the mismatch ``D`` is (Eqs. 2-4).
 With the exact empirical q the softmax finds ``y`` itself in the mix for all t but the smallest: F is D again."""
 
 from __future__ import annotations
@@ -35,14 +32,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields.field import ExactField, VelocityField
-from fmcore.mismatch import Mismatch, PathSettings, gap
+from fmcore.mismatch import CHUNK, Mismatch, PathSettings, gap
 from fmcore.path import draw_noise, interior_times, interpolate
 from fmcore.settings import Settings
 
 NAMES = ("mismatch", "denoising", "fisher", "cross")
-CHUNK = 16  # paths per call of the fields, of Fisher maps
+PAIRS = 64  # per call of the fields; bounds the memory
 
 
 class DecompositionSettings(Settings):
@@ -51,7 +47,6 @@ class DecompositionSettings(Settings):
     samples: int = Field(1024, ge=2, le=1_000_000, description="pairs of data and noise, where data are drawn from q")
     times: int = Field(12, ge=1, le=100, description="T, interior times j / (T + 1)")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of the data and noise draws")
-    chunk: int = Field(256, ge=1, le=65536, description="pairs per call of the fields; bounds the memory")
 
 
 class Term(NamedTuple):
@@ -87,10 +82,8 @@ class Terms(NamedTuple):
 
     @classmethod
     def collect(cls, steps: Iterable[DecompositionStep]) -> Terms:
-        """From the steps of one decomposition, in any number; raises `DataError` for none."""
+        """From the steps of one decomposition, in any number but none."""
         steps = list(steps)
-        if not steps:
-            raise DataError("There is no step to collect: run the decomposition first.")
         parts = (
             {name: np.stack([getattr(getattr(step, name), part) for step in steps]) for name in NAMES}
             for part in Term._fields
@@ -121,24 +114,17 @@ def decompose(
     """Estimate every term at the T interior times, one after the other, on the same pairs of data and noise.
 
     The paths end at ``samples`` ``(N, *shape)``, N >= 2, each with one noise draw; None: ``settings.samples`` draws
-    from q. The statements about laws hold where they are draws of the law of ``q``. A datum that is repeated gets
-    several noise draws, and the standard errors then count the noise alone. Raises with the first step `SettingsError`
-    for no samples and a q that is no `ExactField`, and `DataError` for too few samples, samples that are not finite
-    floats, or velocities of another shape than the states."""
+    from an exact q. The statements about laws hold where they are draws of the law of ``q``. A datum that is repeated
+    gets several noise draws, and the standard errors then count the noise alone."""
     # One generator for both: with one each, of the same seed, a Gaussian q would draw its data from the noise.
     generator = torch.Generator().manual_seed(settings.seed)
-    if samples is None:
-        if not isinstance(q, ExactField):
-            raise SettingsError("Samples must be given where the test field is not exact and can't be drawn from.")
-        samples = q.sample(settings.samples, generator)
-    if samples.ndim < 2 or len(samples) < 2 or not samples.is_floating_point() or not bool(samples.isfinite().all()):
-        raise DataError("A decomposition needs at least two samples (N, ...) of finite floating-point numbers.")
+    samples = q.sample(settings.samples, generator) if samples is None else samples
     noise = torch.randn(samples.shape, generator=generator, dtype=samples.dtype).to(samples.device)
     for t in interior_times(settings.times):
         pairs, maps = defaultdict(list), defaultdict(float)
         # Around the field calls only: a generator must not hold inference mode while it waits.
         with torch.inference_mode():
-            for y, x0 in zip(samples.split(settings.chunk), noise.split(settings.chunk), strict=True):
+            for y, x0 in zip(samples.split(PAIRS), noise.split(PAIRS), strict=True):
                 for name, values in _densities(p, q, y, x0, t).items():
                     values = values.double()
                     pairs[name].append(values.flatten(1).sum(1).cpu())
@@ -149,8 +135,6 @@ def decompose(
 def _densities(p: VelocityField, q: VelocityField, y: Tensor, x0: Tensor, t: float) -> dict[str, Tensor]:
     """Each term before any sum, shaped as ``y``."""
     from_p, from_q = gap(p, y, x0, t), gap(q, y, x0, t)
-    if from_p.shape != y.shape or from_q.shape != y.shape:
-        raise DataError(f"A field gave velocities of another shape than its states, which are {tuple(y.shape)}.")
     between = from_p - from_q  # v_p - v_q
     terms = (from_p.square(), from_q.square(), between.square(), 2 * between * from_q)
     posterior = {"posterior": q.posterior_variance(interpolate(x0, y, t), t)} if isinstance(q, ExactField) else {}
@@ -173,9 +157,7 @@ class FisherMaps(NamedTuple):
 @torch.inference_mode()
 def fisher_maps(p: VelocityField, q: VelocityField, image: Tensor, settings: PathSettings) -> FisherMaps:
     """Mismatch and Fisher part along the paths to ``image`` ``(C, H, W)``; the mismatch is bit for bit that of
-    `fmcore.mismatch.mismatch_steps`. Raises `SettingsError` for no paths (K = 0)."""
-    if not settings.paths:
-        raise SettingsError("Mismatch and Fisher part are compared path by path: set paths to at least 1.")
+    `fmcore.mismatch.mismatch_steps`."""
     noise, times = draw_noise(settings.paths, tuple(image.shape), settings.noise_seed), interior_times(settings.times)
     found = []
     for t in times:

@@ -28,7 +28,7 @@ from fmcore.fields import FIELDS
 from fmcore.fields.field import Field, VelocityField
 from fmcore.mismatch import Mismatch, mismatch_steps, within
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import TrainRecord, adopt_average, train
+from fmcore.training.loop import TrainRecord, train
 from fmcore.views import View
 
 FEWEST = 3  # pictures of a category: two to fit a Gaussian, one held out
@@ -66,7 +66,6 @@ def fit(
     *,
     device: str = "cpu",
     folder: str | Path | None = None,
-    accelerator: Any = None,
 ) -> Iterator[FitRecord]:
     """Fit a view and a field to the good pictures of each category, and calibrate on held-out ones.
 
@@ -76,7 +75,6 @@ def fit(
     Args:
         pictures: by category, paths or what `Picture.of` takes, at least three readable ones each.
         folder: where an unfinished training is kept, and resumed from.
-        accelerator: of a training in several processes (`fmcore.training.team`).
 
     Raises:
         DataError: for too few pictures. SettingsError: for options that the view or the field does not have.
@@ -88,7 +86,7 @@ def fit(
     if not pictures:
         raise DataError("There is no category to fit: give at least one, with good pictures.")
     if settings.field_class.trained:
-        categories, network, told = yield from _trained(pictures, settings, device, folder, accelerator)
+        categories, network, told = yield from _trained(pictures, settings, device, folder)
     else:
         categories = {}
         for name, sources in pictures.items():
@@ -129,7 +127,7 @@ def _cross_fitted(order: list[int], fit_to: Callable[[Iterable[int]], Field]) ->
 
 
 def _trained(
-    pictures: Mapping[str, Sequence[Any]], settings: FitSettings, device: str, folder: str | Path | None, team: Any
+    pictures: Mapping[str, Sequence[Any]], settings: FitSettings, device: str, folder: str | Path | None
 ) -> Iterator[FitRecord]:
     """One network for all categories, which starts from the closed form of each; of each, some pictures are set aside
     for the threshold. Returns a `_Category` of each, the network, and what to tell of the training."""
@@ -137,6 +135,7 @@ def _trained(
     every = {name: Features(sources, view) for name, sources in pictures.items()}
     options, plan = settings.field_options(), settings.training.replace(seed=settings.seed)
     held, seen, starts = {}, {}, []
+    # Of pictures, view and start: an unfinished training of others is refused.
     about = hashlib.sha256(str(options).encode())
     for name, features in every.items():
         yield from _read(features, name, settings)
@@ -153,17 +152,14 @@ def _trained(
     for index, name in enumerate(every if starts else ()):
         network.measure_level(index, Subset(every[name], held[name]))
     images = ConcatDataset([Subset(every[name], numbers) for name, numbers in seen.items()])
-    # Whether an unfinished training saw the same pictures, through the same view and with the same start.
-    images.fingerprint = about.hexdigest()
     labels = [index for index, numbers in enumerate(seen.values()) for _ in numbers]
     state = start_training(network)
     workers = 4 if device.startswith("cuda") else 0  # beside a GPU the noise of a batch takes as long as its step
     # Closed with this generator, which is what writes the checkpoint of an interrupted run.
-    with closing(train(state, images, labels, plan, folder, team, workers=workers)) as records:
+    with closing(train(state, images, labels, plan, folder, about.hexdigest(), workers)) as records:
         for record in records:
             done, total = (record.step, plan.steps) if plan.steps else (round(PARTS * record.progress), PARTS)
             yield FitRecord("training", done, total, train=record)
-    adopt_average(state)
     if not plan.steps and state.step == plan.most_steps(len(labels)):
         ended = f"Training ended after {plan.passes:g} passes over {len(labels)} images"
         yield FitRecord("training", PARTS, PARTS, note=f"{ended}: more would learn so few by heart.")

@@ -182,7 +182,7 @@ def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
 def save_info(folder: str | Path, info: ModelInfo) -> None:
     """Write only the JSON of a model folder, whose weights stay as they are. Raises `ModelError`."""
     text = json.dumps(info.model_dump(mode="json"), indent=1)
-    write_atomically(Path(folder) / FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(Path(folder) / FILE, text.encode())
 
 
 def current_versions() -> dict[str, str]:

@@ -136,7 +136,7 @@ def benchmark(
                 yield record("testing", step.done, step.total)
             result = {"category": category.name, "method": method, "seed": seed, **step.result, **told}
             text = json.dumps(result | {"settings": shared, "versions": current_versions()}, indent=1)
-            write_atomically(path, lambda temporary, text=text: temporary.write_text(text))
+            write_atomically(path, text.encode())
         yield record("finished", 1, 1, read_result(path, shared))
 
 

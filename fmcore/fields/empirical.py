@@ -13,29 +13,22 @@ import math
 import torch
 from torch import Tensor
 
-from fmcore.errors import DataError
-from fmcore.fields.field import ExactField, require_before_data
+from fmcore.fields.field import ExactField
 from fmcore.path import expand_time
 
 
 class EmpiricalField(ExactField):
-    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, finite (else `DataError`), which may
-    repeat. Every method raises `SettingsError` for a time outside [0, 1): at 1 the law has no density. It computes in
-    float64, since for t near 1 the exponents are small differences of numbers as large as ``D / (1 - t)^2``."""
+    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, which may repeat, for t in [0, 1): at 1
+    the law has no density. It computes in float64, since for t near 1 the exponents are small differences of numbers as
+    large as ``D / (1 - t)^2``."""
 
     def __init__(self, points: Tensor):
         super().__init__()
-        if points.ndim < 2 or not len(points) or not bool(torch.isfinite(points).all()):
-            raise DataError("An empirical field needs at least one point or image, of finite numbers.")
         self.register_buffer("points", points.float())
 
     def forward(self, x: Tensor, t: float | Tensor) -> Tensor:
-        mean, state = self._mean(x, t), x.flatten(1).double()
+        mean, state = self._exponents(x, t).softmax(1) @ self.points.flatten(1).double(), x.flatten(1).double()
         return ((mean - state) / (1 - expand_time(t, state))).to(x.dtype).view_as(x)
-
-    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        # A convex combination of the set: through the velocity it would be rounded twice near t = 1.
-        return self._mean(x, t).to(x.dtype).view_as(x)
 
     def log_density(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``log (1/N) sum_i N(x; t y_i, (1 - t)^2 I)``, ``(B,)``."""
@@ -53,13 +46,9 @@ class EmpiricalField(ExactField):
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         return self.points[torch.randint(len(self.points), (count,), generator=generator).to(self.points.device)]
 
-    def _mean(self, x: Tensor, t: float | Tensor) -> Tensor:
-        return self._exponents(x, t).softmax(1) @ self.points.flatten(1).double()
-
     def _exponents(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``(t <x, y_i> - t^2 ||y_i||^2 / 2) / (1 - t)^2``, those of the posterior without their part in x alone,
         ``(B, N)`` float64."""
-        require_before_data(t)
         state, points = x.flatten(1).double(), self.points.flatten(1).double()
         time = expand_time(t, state)
         return (time * (state @ points.T) - time**2 / 2 * points.square().sum(1)) / (1 - time) ** 2

@@ -188,13 +188,13 @@ class ImageGaussianField(GaussianField, Field):
     def fit(cls, tensors: Iterable[Tensor], *, components: Components = 100) -> ImageGaussianField:
         """By `fit_gaussian`; all images are held in memory at once."""
         images = list(tensors)
-        law = fit_gaussian(torch.stack(images) if images else torch.empty(0), components=components)
+        law = fit_gaussian(torch.stack(images), components=components)
         field = cls(*images[0].shape, len(law.variances))
         field.load_state_dict(law.state_dict())
         return field
 
 
-def fit_gaussian(images: Tensor, *, components: int = 100, seed: int = 0) -> GaussianField:
+def fit_gaussian(images: Tensor, *, components: int = 100) -> GaussianField:
     """Fit a `GaussianField` to data ``(N, *shape)``, N >= 2 (else `DataError`), calibrated for data it has not seen.
     Variances measured on the data that chose the components are too large along the leading ones and too small in the
     rest. So the directions come from all data, but variances and rest from held-out folds. Of at most ``components``,
@@ -205,16 +205,16 @@ def fit_gaussian(images: Tensor, *, components: int = 100, seed: int = 0) -> Gau
     mean = data.mean(0)
     centred = data - mean
     gram = (centred @ centred.T).double()
-    variances, rest = _held_out_spectrum(gram, data.shape[1], components, seed)
+    variances, rest = _held_out_spectrum(gram, data.shape[1], components)
     values, vectors = _leading(gram, len(variances))
     basis = (vectors / values.clamp_min(1e-12).sqrt()).T.float() @ centred
     return GaussianField(mean.view(images.shape[1:]), basis, variances, rest)
 
 
-def _held_out_spectrum(gram: Tensor, dimension: int, limit: int, seed: int) -> tuple[Tensor, Tensor]:
+def _held_out_spectrum(gram: Tensor, dimension: int, limit: int) -> tuple[Tensor, Tensor]:
     """Held-out variance along the i-th leading component and in the rest, from the Gram matrix alone."""
     count = len(gram)
-    fold_of = torch.randperm(count, generator=torch.Generator().manual_seed(seed)) % min(FOLDS, count)
+    fold_of = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % min(FOLDS, count)
     smallest = int(count - fold_of.bincount().max())  # of the training folds
     limit = max(0, min(limit, smallest - 1, dimension - 1))
     along, total = gram.new_zeros(limit), gram.new_zeros(())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fmcore.errors import DataError, SettingsError
 from fmcore.fields.field import ExactField
 from fmcore.fields.gaussian import Covariance, posterior_spread, velocity_gain
 from fmcore.path import expand_time
@@ -21,15 +20,10 @@ class MixtureField(ExactField):
     """Velocity field of ``sum_k weight_k N(m_k, S_k)``, each ``S_k`` principal components plus isotropic rest: positive
     ``weights`` ``(M,)``, scaled to sum to one, ``means`` ``(M, *shape)``, ``components`` ``(M, k, D)`` orthonormal rows
     for each, k >= 0, ``variances`` ``(M, k)`` along them, and ``rest`` ``(M,)``, that of all other directions.
-    Raises `DataError` for no means, or some that are not finite, and `SettingsError` for weights or variances that are
-    not positive. A call needs memory for ``M B D`` numbers."""
+    A call needs memory for ``M B D`` numbers, `sample` for ``count k D``."""
 
     def __init__(self, weights: Tensor, means: Tensor, components: Tensor, variances: Tensor, rest: Tensor):
         super().__init__()
-        if not len(means) or not bool(means.isfinite().all()):
-            raise DataError("A mixture needs at least one mean, each a point or image of finite numbers.")
-        if not all(bool((part > 0).all()) for part in (weights, variances, rest)):
-            raise SettingsError("The weights and variances of a mixture must all be positive.")
         shares = weights.double() / weights.double().sum()
         parts = {"weights": shares, "means": means, "components": components, "variances": variances, "rest": rest}
         for name, value in parts.items():
@@ -65,14 +59,9 @@ class MixtureField(ExactField):
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         chosen = torch.multinomial(self.weights.cpu(), count, replacement=True, generator=generator)
-        draws = self.means[chosen.to(self.means.device)].flatten(1)
-        # One component at a time: gathering every draw's own rows would need count k D numbers.
-        for index in chosen.unique().tolist():
-            mine = (chosen == index).nonzero()[:, 0].to(draws.device)
-            covariance = Covariance(self.components[index], self.variances[index], self.rest[index : index + 1])
-            noise = torch.randn(len(mine), draws.shape[1], generator=generator, dtype=draws.dtype)
-            draws[mine] += covariance.draw(noise.to(draws.device))
-        return draws.view(count, *self.means.shape[1:])
+        means, *parts = (each[chosen.to(each.device)] for each in (self.means, *self.covariance))
+        noise = torch.randn(means.shape, generator=generator, dtype=means.dtype).to(means.device)
+        return means + Covariance(*parts).draw(noise.flatten(1)[:, None]).view(means.shape)
 
     @property
     def covariance(self) -> Covariance:

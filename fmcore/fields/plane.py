@@ -12,7 +12,6 @@ import math
 import torch
 from torch import Tensor
 
-from fmcore.errors import DataError
 from fmcore.fields.mixture import MixtureField
 
 STROKE = 0.6  # standard deviation of a stroke along the arc, in units of the spacing of strokes
@@ -50,7 +49,7 @@ def _directions(angles: Tensor) -> Tensor:
 
 
 class PlaneMixture:
-    """A two-dimensional `MixtureField` (`DataError` for others) as a velocity field: states ``(B, 2)``, t a float.
+    """A two-dimensional `MixtureField` as a velocity field: states ``(B, 2)``, t a float.
 
     Equal to rounding, but ten times faster at the very many states of a score landscape: at one time every exponent is
     a quadratic in the state and every component's velocity affine, so with ``f = (1, x, y, x^2, x y, y^2)`` both are
@@ -61,8 +60,6 @@ class PlaneMixture:
     with ``Q`` and ``V`` from the mixture's own values at six states."""
 
     def __init__(self, mixture: MixtureField):
-        if mixture.means[0].numel() != 2:
-            raise DataError(f"A plane mixture has 2 dimensions, not {mixture.means[0].numel()}.")
         self.mixture = copy.deepcopy(mixture).double()
         # Taken relative to the middle of the data, the squares stay small and little is lost to rounding.
         self.centre = self.mixture.means.mean(0)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from fmcore.errors import SettingsError
 from fmcore.fields.field import FIELDS, Field, VelocityField
 from fmcore.fields.place_gaussian import PlaceGaussianField
-from fmcore.path import draw_noise, expand_time, interpolate
+from fmcore.path import clean_guess, draw_noise, expand_time, interpolate
 
 WIDTHS = (64, 128, 192)
 SIDE = 32  # places per side of the grid behind the stem, about
@@ -99,7 +99,7 @@ class VelocityUNet(Field):
             mine, field = labels == index, self.starts[index]
             start[mine], white[mine] = field(x[mine], times[mine]), field.whiten(x[mine], times[mine])
             scale[mine] = self.scale(index, times[mine])
-        return start, scale, torch.cat([white, x + (1 - expand_time(times, x)) * start], 1)
+        return start, scale, torch.cat([white, clean_guess(x, start, times)], 1)
 
     def scale(self, category: int, times: Tensor) -> Tensor:
         """``s(t)``, shaped as ``times`` ``(B,)``; the level is interpolated between the centres of its bins."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
@@ -51,8 +50,8 @@ def start_training(network: VelocityUNet) -> TrainingState:
     return TrainingState(network, AveragedModel(network.core, multi_avg_fn=average), optimizer)
 
 
-def save(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
-    """Write weights, moving average and optimiser state, replacing the last ones; ``data`` as in `load`."""
+def save_state(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
+    """Write weights, moving average and optimiser state, replacing the last ones; ``data`` as in `load_state`."""
     tensors = {f"network.{k}": v for k, v in state.network.core.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for index, values in state.optimizer.state_dict()["state"].items():
@@ -61,9 +60,9 @@ def save(folder: str | Path, state: TrainingState, settings: TrainSettings, data
     save_atomically(Path(folder) / FILE, tensors, counts | {"settings": settings.model_dump_json(), "images": data})
 
 
-def load(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
+def load_state(folder: str | Path, state: TrainingState, settings: TrainSettings, data: str) -> None:
     """Restore ``state`` in place from ``folder``; nothing changes if there is no checkpoint. Raises `ModelError` if it
-    is damaged, or was made with other settings or other ``data`` (`fingerprint`)."""
+    is damaged, or was made with other settings or of other images, which ``data``, any text, tells apart."""
     path = Path(folder) / FILE
     if not path.exists():
         return
@@ -96,35 +95,22 @@ def forget(folder: str | Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def fingerprint(images: Images, labels: Sequence[int] | Tensor) -> str:
-    """16 hexadecimal digits of all images and labels. A data set that makes its images anew each time says in an
-    attribute ``fingerprint``, any text, what they depend on, and is not read."""
-    digest = hashlib.sha256(torch.as_tensor(labels).long().cpu().numpy())
-    known = getattr(images, "fingerprint", None)
-    for part in [known.encode()] if known else (images[i].cpu().contiguous().numpy() for i in range(len(labels))):
-        digest.update(part)
-    return digest.hexdigest()[:16]
-
-
 def save_atomically(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file as `write_atomically` does."""
     # Cloned because safetensors refuses tensors that share memory; contiguous because it refuses strides.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
+    write_atomically(path, save(plain, metadata))
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have ``write`` make a file under a temporary name and rename it, so that no reader ever sees a part. Raises
-    `ModelError` if it cannot be written; what was there before is left as it was."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it, so that no reader ever sees a part. Raises `ModelError` if it
+    cannot be written; what was there before is left as it was."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(0o644)
-        mode = temporary.stat().st_mode  # as the user's umask has it: safetensors would let nobody else read
-        write(temporary)
-        temporary.chmod(mode)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         remedy = "change its permissions" if isinstance(error, PermissionError) else "free space there"

@@ -10,22 +10,17 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from fmcore.errors import SettingsError, TrainingError
+from fmcore.errors import TrainingError
 from fmcore.fields.unet import VelocityUNet
 from fmcore.path import interpolate
 from fmcore.training import TrainSettings, checkpoint
 from fmcore.training.checkpoint import Images, TrainingState
-from fmcore.training.team import part_of, require_same, total
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 TIME_BINS = 10
 CLIP = 1.0  # largest norm of the gradient
@@ -33,7 +28,7 @@ WARMUP = 100  # steps until the learning rate is at its height, or a fifth of th
 
 
 class TrainRecord(NamedTuple):
-    """One finished step: ``progress`` of the run in (0, 1], ``loss`` of `FlowMatchingLoss`, its running mean in ten
+    """One finished step: ``progress`` of the run in (0, 1], ``loss`` of `flow_matching_loss`, its running mean in ten
     equal bins of t (NaN where a bin has not been visited), speed in images per second."""
 
     step: int
@@ -44,23 +39,21 @@ class TrainRecord(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Times ``t`` ``(B,)`` and categories ``labels`` ``(B,)`` of the whole batch; noise ``x0`` and images ``x1``
-    ``(B', C, H, W)`` of this process's part of it."""
+    """Noise ``x0`` and images ``x1`` ``(B, C, H, W)``, times ``t`` and categories ``labels`` ``(B,)``."""
 
-    t: Tensor
-    labels: Tensor
     x0: Tensor
     x1: Tensor
+    t: Tensor
+    labels: Tensor
 
 
 class Batches(Dataset[Batch]):
-    """Item n is the batch of step n (Eq. 1), the same whichever process or `DataLoader` worker makes it: ``images``
-    ``(C, H, W)`` are read as they are drawn, and only those of the ``part`` that this process computes. Every category
-    is drawn equally often, however few images it has."""
+    """Item n is the batch of step n (Eq. 1), the same whichever `DataLoader` worker makes it: ``images`` ``(C, H, W)``
+    are read as they are drawn. Every category is drawn equally often, however few images it has."""
 
-    def __init__(self, images: Images, labels: Sequence[int] | Tensor, batch: int, seed: int, part: slice):
+    def __init__(self, images: Images, labels: Sequence[int] | Tensor, batch: int, seed: int):
         self.images, self.labels = images, torch.as_tensor(labels).cpu()
-        self.batch, self.seed, self.part = batch, seed, part
+        self.batch, self.seed = batch, seed
         _, category, counts = torch.unique(self.labels, return_inverse=True, return_counts=True)
         self.shares = 1 / (len(counts) * counts[category].double())
 
@@ -69,9 +62,8 @@ class Batches(Dataset[Batch]):
         chosen = torch.multinomial(self.shares, self.batch, replacement=True, generator=generator)
         # t ~ U(0, 1), one draw per stratum: the same law, with less variance between steps.
         t = (torch.arange(self.batch) + torch.rand(self.batch, generator=generator)) / self.batch
-        x1 = torch.stack([self.images[index] for index in chosen[self.part].tolist()])
-        x0 = torch.randn(self.batch, *x1.shape[1:], generator=generator)
-        return Batch(t, self.labels[chosen], x0[self.part], x1)
+        x1 = torch.stack([self.images[index] for index in chosen.tolist()])
+        return Batch(torch.randn(x1.shape, generator=generator), x1, t, self.labels[chosen])
 
 
 def train(
@@ -80,37 +72,30 @@ def train(
     labels: Sequence[int] | Tensor,
     settings: TrainSettings,
     folder: str | Path | None = None,
-    accelerator: Accelerator | None = None,
+    data: str = "",
     workers: int = 0,
 ) -> Iterator[TrainRecord]:
-    """Train to the end that ``settings`` give, continuing from the checkpoint in ``folder`` if there is one. All
-    processes of a run (`fmcore.training.team`) call this alike, get the same records and must stop after the same.
+    """Train to the end that ``settings`` give, continuing from the checkpoint in ``folder`` if there is one. After the
+    last record the network has the average of its weights, which is what is scored and saved.
 
     Args:
         images: normal images ``(C, H, W)`` as the view gives them; a dataset may make them lazily.
         labels: ``(N,)`` category index of each.
         folder: where checkpoints go: every ``save_every`` steps, at the end, and when the caller closes the generator.
+        data: of what images and labels are, any text: a checkpoint of another is refused.
         workers: processes that make batches ahead; they change nothing but speed.
 
-    Raises `TrainingError` if the loss or its gradient is no longer finite (the last checkpoint stays as it was),
-    `ModelError` for a checkpoint that is damaged, or of other settings or images, and `SettingsError` for a batch of
-    fewer images than there are processes."""
-    size = accelerator.num_processes if accelerator else 1
-    if settings.batch < size:
-        raise SettingsError(f"Setting 'batch' = {settings.batch} is smaller than the {size} processes of this run.")
-    data = "" if folder is None else checkpoint.fingerprint(images, labels)
-    if folder is not None:
-        checkpoint.load(folder, state, settings, data)
-    require_same(f"{data} {state.step}", "images and unfinished run", accelerator)
-    device = next(state.network.parameters()).device
-    plain = FlowMatchingLoss(state.network.train(), settings.autocast_type(device))
-    objective = accelerator.prepare_model(plain) if accelerator else plain
+    Raises `TrainingError` if the loss or its gradient is no longer finite (the last checkpoint stays as it was), and
+    `ModelError` for a checkpoint that is damaged, or of other settings or images."""
 
     def save() -> None:
-        if folder is not None and (accelerator is None or accelerator.is_main_process):
-            checkpoint.save(folder, state, settings, data)
+        if folder is not None:
+            checkpoint.save_state(folder, state, settings, data)
 
-    batches = Batches(images, labels, settings.batch, settings.seed, part_of(settings.batch, accelerator))
+    if folder is not None:
+        checkpoint.load_state(folder, state, settings, data)
+    state.network.train()
+    batches = Batches(images, labels, settings.batch, settings.seed)
     steps = range(state.step, settings.most_steps(len(labels)))
     # A generator of its own: the loader draws a seed for its workers, and the global random state is not ours.
     made = iter(DataLoader(batches, None, sampler=steps, num_workers=workers, generator=torch.Generator()))
@@ -120,11 +105,11 @@ def train(
         clock, batch = time.perf_counter(), next(made)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate(state.step, progress, settings.learning_rate)
-        losses = _one_step(state, objective, batch, accelerator)
+        losses = _one_step(state, batch, settings)
         bins = (batch.t * TIME_BINS).long().clamp_max(TIME_BINS - 1)
         sums = (0.99 * sums).index_add_(0, bins, losses)
         counts = (0.99 * counts).index_add_(0, bins, torch.ones(len(bins)))
-        elapsed = float(total(torch.tensor((time.perf_counter() - clock) / size, device=device), accelerator))
+        elapsed = time.perf_counter() - clock
         state.seconds += elapsed
         progress = settings.progress(state.step, len(labels), state.seconds)
         if state.step % settings.save_every == 0 or progress == 1:
@@ -135,56 +120,44 @@ def train(
         except GeneratorExit:  # the caller stops here: a step is complete, so the run can be resumed from it
             save()
             raise
+    state.network.core.load_state_dict(state.average.module.state_dict())
+    state.network.eval()
 
 
-def _one_step(state: TrainingState, objective: nn.Module, batch: Batch, accelerator: Accelerator | None) -> Tensor:
+def _one_step(state: TrainingState, batch: Batch, settings: TrainSettings) -> Tensor:
     """Change weights and average once; the loss of every image of the batch ``(B,)``, on the CPU."""
-    count, part = len(batch.t), part_of(len(batch.t), accelerator)
-    losses = objective(batch.x0, batch.x1, batch.t[part], batch.labels[part])
-    every_loss = total(F.pad(losses.detach(), (part.start, count - part.stop)), accelerator).cpu()
-    _require_finite("loss", float(every_loss.mean()), state)
-    state.optimizer.zero_grad(set_to_none=True)
-    # Gradients are averaged over processes, whose parts of the batch may differ by one image.
-    (losses.sum() * ((accelerator.num_processes if accelerator else 1) / count)).backward()
+    device = next(state.network.parameters()).device
+    moved = (tensor.to(device) for tensor in batch)
+    losses = flow_matching_loss(state.network, *moved, precision=settings.autocast_type(device))
+    _require_finite("loss", float(losses.detach().mean()), state)
+    state.optimizer.zero_grad()
+    losses.mean().backward()
     norm = nn.utils.clip_grad_norm_(state.network.core.parameters(), CLIP)
     # A finite loss can have an infinite gradient, and the weights it leads to must not be saved.
     _require_finite("gradient", float(norm), state)
     state.optimizer.step()
     state.average.update_parameters(state.network.core)
     state.step += 1
-    return every_loss
+    return losses.detach().cpu()
 
 
-class FlowMatchingLoss(nn.Module):
-    """Eq. 1: ``|| v(x_t, t) - (x1 - x0) ||^2``, averaged over dimensions, of each image of a batch ``(B,)``, on the
-    network's device; in units of the start's own error at t, if the network has one."""
-
-    def __init__(self, network: VelocityUNet, precision: torch.dtype = torch.float32):
-        super().__init__()
-        self.core, self.precision = network.core, precision
-        self.network = (network,)  # not registered: starts never change and need not be sent between processes
-
-    def forward(self, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        network, device = self.network[0], next(self.core.parameters()).device
-        x0, x1, t, labels = (tensor.to(device) for tensor in (x0, x1, t, labels))
-        x, u = interpolate(x0, x1, t), x1 - x0
-        if network.starts:
-            start, scale, inputs = network.prepare(x, t, labels)
-            u = (u - start) / scale[:, None, None, None]
-        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            v = network.residual(inputs, t, labels) if network.starts else network.core(x, t, labels).float()
-        return (v - u).square().flatten(1).mean(1)
+def flow_matching_loss(
+    network: VelocityUNet, x0: Tensor, x1: Tensor, t: Tensor, labels: Tensor, precision: torch.dtype = torch.float32
+) -> Tensor:
+    """Eq. 1: ``|| v(x_t, t) - (x1 - x0) ||^2``, averaged over dimensions, of each image of a batch ``(B,)``; in units
+    of the start's own error at t, if the network has one."""
+    x, u = interpolate(x0, x1, t), x1 - x0
+    if network.starts:
+        start, scale, inputs = network.prepare(x, t, labels)
+        u = (u - start) / scale[:, None, None, None]
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        v = network.residual(inputs, t, labels) if network.starts else network.core(x, t, labels).float()
+    return (v - u).square().flatten(1).mean(1)
 
 
 def learning_rate(step: int, progress: float, peak: float) -> float:
     """Linear warm-up, and half a cosine down to zero at the end of the run."""
     return peak * min(1.0, max((step + 1) / WARMUP, 5 * progress)) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def adopt_average(state: TrainingState) -> None:
-    """Put the moving average into the network: what is scored and saved is the average."""
-    state.network.core.load_state_dict(state.average.module.state_dict())
-    state.network.eval()
 
 
 def _require_finite(name: str, value: float, state: TrainingState) -> None:

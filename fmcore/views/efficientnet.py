@@ -31,10 +31,8 @@ STAGES = (
 
 
 class EfficientNetLite0(nn.Module):
-    """``(B, 3, H, W)`` in [-1, 1], sides multiples of 32, to the outputs of its stages (`strides`, `widths`)."""
-
-    strides = (2, 4, 8, 16, 16, 32, 32)
-    widths = tuple(stage[3] for stage in STAGES)
+    """``(B, 3, H, W)`` in [-1, 1], sides multiples of 32, to the outputs of its stages, of strides 2, 4, 8, 16, 16, 32
+    and 32."""
 
     def __init__(self):
         super().__init__()

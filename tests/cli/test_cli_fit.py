@@ -138,16 +138,16 @@ def test_widths_are_given_as_a_list(call, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_fit_exits_130_and_the_same_command_finishes(tmp_path, call, monkeypatch, number):
-    def interrupted(*arguments, save=checkpoint.save):
+    def interrupted(*arguments, save=checkpoint.save_state):
         save(*arguments)
         if arguments[1].step == 3:
-            monkeypatch.setattr(checkpoint, "save", save)
+            monkeypatch.setattr(checkpoint, "save_state", save)
             os.kill(os.getpid(), number)
 
     write_blobs(tmp_path / "parts", range(5))
     out = tmp_path / "model"
     command = ("fit", tmp_path / "parts", "--out", out, *NETWORK, "--steps", 6, "--batch", 1, "--widths", "8,16")
-    monkeypatch.setattr(checkpoint, "save", interrupted)
+    monkeypatch.setattr(checkpoint, "save_state", interrupted)
     code, _, err = call(*command, "--save-every", 1)
     assert code == 130 and "Interrupted. Repeat the same command" in err and "Traceback" not in err
     assert [p.name for p in out.iterdir()] == ["checkpoint.safetensors"]

@@ -18,7 +18,7 @@ from demo.decomposition.decompose import run_request, show_result
 from demo.decomposition.request import check_request
 from demo.decomposition.view import LAWS, ZERO
 from fmcore.data.picture import read_picture
-from fmcore.decomposition.laws import decompose_law, empirical_law, noisy_image_law
+from fmcore.decomposition.laws import decompose_law, empirical_law, image_law
 from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms
 from fmcore.errors import FlowMismatchingError
 
@@ -44,12 +44,12 @@ def uploaded(paths) -> list[dict]:
 def by_hand(law_of, **settings) -> tuple[Terms, torch.Tensor]:
     model, _ = models.find("gaussian", "blob")
     y, p = model.view("blob")(read_picture(models.examples("blob")[0].path)), model.field("blob")
-    return Terms.collect(decompose_law(p, law_of(y), DecompositionSettings(samples=4, times=3, chunk=8), **settings)), y
+    return Terms.collect(decompose_law(p, law_of(y), DecompositionSettings(samples=4, times=3), **settings)), y
 
 
 def test_result_is_what_fmcore_computes_and_the_message_carries_it():
     _, token = finish(request())
-    expected, _ = by_hand(lambda y: noisy_image_law(y, 0.1))
+    expected, _ = by_hand(lambda y: image_law(y, 0.1))
     head, arrays = messages.unpack(show_result(token, 2.0))
     assert head["kind"] == "full" and head["times"] == expected.times.tolist() and head["paths"] == 4
     for name in NAMES:

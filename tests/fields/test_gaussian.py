@@ -8,6 +8,7 @@ from conftest import blob_tensors, dense_covariance, random_gaussian
 
 from fmcore.errors import DataError
 from fmcore.fields.gaussian import fit_gaussian
+from fmcore.path import clean_guess
 
 TIMES = (0.05, 0.3, 0.7, 0.95)
 
@@ -57,18 +58,17 @@ def test_velocity_is_the_conditional_mean_by_importance_weighting(t):
     weights = torch.softmax(-((x - t * x1) ** 2).sum(1) / (2 * (1 - t) ** 2), 0)
     expected_data = weights @ x1
     expected = (expected_data - x) / (1 - t)
-    torch.testing.assert_close(field.denoise(x.float()[None], t)[0].double(), expected_data, atol=0.02, rtol=0.02)
     torch.testing.assert_close(field(x.float()[None], t)[0].double(), expected, atol=0.04, rtol=0.02)
 
 
 @pytest.mark.parametrize("t", TIMES)
-def test_denoise_is_the_dense_posterior_mean(t):
+def test_guess_of_the_data_is_the_dense_posterior_mean(t):
     field = random_gaussian((1, 3, 4), 3)
     s, m = dense_covariance(field), field.mean.double().flatten()
     x = torch.randn(5, 1, 3, 4)
     gain = t * s @ torch.linalg.inv(dense_state_covariance(s, t))
     expected = m + (x.double().flatten(1) - t * m) @ gain.T
-    torch.testing.assert_close(field.denoise(x, t).flatten(1).double(), expected, atol=3e-5, rtol=1e-4)
+    torch.testing.assert_close(clean_guess(x, field(x, t), t).flatten(1).double(), expected, atol=3e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("t", TIMES)
@@ -95,7 +95,7 @@ def test_residual_variance_is_the_fields_own_mean_squared_error():
 
 def test_a_time_per_state_equals_one_call_each():
     field, x, t = random_gaussian((1, 3, 4), 3), torch.randn(4, 1, 3, 4), torch.tensor(TIMES)
-    for method in (field, field.whiten, field.denoise):
+    for method in (field, field.whiten):
         together = method(x, t)
         for i in range(4):
             torch.testing.assert_close(together[i], method(x[i : i + 1], TIMES[i])[0], atol=1e-5, rtol=1e-4)

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from conftest import assert_one_sentence
 from test_mixture import (
     assert_score_is_the_gradient,
     assert_variance_is_the_jacobian,
@@ -16,7 +15,6 @@ from test_mixture import (
 )
 
 from fmcore.decomposition.sampled import DecompositionSettings, decompose
-from fmcore.errors import DataError
 from fmcore.fields import EmpiricalField, MixtureField, semicircle, three_clusters, two_moons
 from fmcore.fields.plane import PlaneMixture
 
@@ -44,12 +42,6 @@ def test_one_object_can_change_its_time():
     first = fast(FAR, 0.3)
     assert not torch.allclose(fast(FAR, 0.6), first)
     torch.testing.assert_close(fast(FAR, 0.3), first, rtol=0, atol=0)
-
-
-def test_other_dimensions_are_refused():
-    with pytest.raises(DataError) as caught:
-        PlaneMixture(MixtureField.isotropic(torch.ones(1), torch.zeros(1, 3), torch.ones(1)))
-    assert_one_sentence(caught.value, "2 dimensions, not 3")
 
 
 LAWS = {"semicircle": semicircle, "two_moons": two_moons, "three_clusters": three_clusters}

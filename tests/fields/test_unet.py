@@ -11,6 +11,7 @@ from conftest import assert_one_sentence
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields.field import FIELDS
 from fmcore.fields.unet import BINS, VelocityUNet
+from fmcore.path import clean_guess
 from fmcore.registry import options_of
 
 PIXELS = [(3, 32, 32), (1, 40, 40), (3, 30, 50), (1, 128, 96), (2, 7, 9)]
@@ -74,7 +75,7 @@ def test_velocity_is_the_start_plus_the_gated_residual():
     network = build(awake=True)
     start = network.starts[0]
     x, t, labels = torch.randn(2, 3, 32, 32), torch.tensor([0.3, 0.8]), torch.zeros(2, dtype=torch.long)
-    inputs = torch.cat([start.whiten(x, t), start.denoise(x, t)], 1)
+    inputs = torch.cat([start.whiten(x, t), clean_guess(x, start(x, t), t)], 1)
     factor = (t**2 * start.residual_variance(t).sqrt()).view(2, 1, 1, 1)
     expected = start(x, t) + factor * network.core(inputs, t, labels)
     torch.testing.assert_close(network(x, t), expected, atol=1e-5, rtol=1e-4)

@@ -10,13 +10,13 @@ import torch
 from conftest import random_gaussian
 from scipy.ndimage import gaussian_filter
 
+from fmcore import mismatch
 from fmcore.mismatch import (
     HeatSettings,
     Mismatch,
     MismatchStep,
     PathSettings,
     RunningHeatmap,
-    heatmap,
     image_score,
     mismatch_steps,
     smooth,
@@ -87,13 +87,14 @@ def test_times_are_interior_ascending_and_numbered():
 )
 def test_percentile_is_an_order_statistic(alpha, count, rank):
     maps = np.random.default_rng(2).random((2, count, 3, 4), dtype=np.float32)
-    found = HeatSettings(aggregator="percentile", alpha=alpha).reduce(maps)
+    found = Mismatch(np.array([0.3, 0.6]), maps).per_time(HeatSettings(aggregator="percentile", alpha=alpha))
     np.testing.assert_array_equal(found, np.sort(maps, axis=1)[:, rank - 1])
 
 
 def test_min_mean_and_median_of_an_even_number_of_paths():
     maps = np.array([4.0, 1.0, 3.0, 10.0], dtype=np.float32).reshape(1, 4, 1, 1)
-    found = {a: float(HeatSettings(aggregator=a).reduce(maps).item()) for a in ("min", "mean", "median")}
+    one = Mismatch(np.array([0.5]), maps)
+    found = {a: one.per_time(HeatSettings(aggregator=a)).item() for a in ("min", "mean", "median")}
     assert found == {"min": 1.0, "mean": 4.5, "median": 3.5}
 
 
@@ -102,22 +103,24 @@ def test_more_paths_keep_those_already_seen():
     np.testing.assert_allclose(few.maps, many.maps[:, :2], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 16])
-def test_chunks_do_not_change_the_mismatch(chunk):
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_chunks_do_not_change_the_mismatch(chunk, monkeypatch):
     field, settings = random_gaussian((3, 8, 10), 2), PathSettings(paths=5, times=3)
-    whole = Mismatch.collect(mismatch_steps(field, TEST, settings, chunk=5))
-    parts = Mismatch.collect(mismatch_steps(field, TEST, settings, chunk=chunk))
+    whole = Mismatch.collect(mismatch_steps(field, TEST, settings))
+    monkeypatch.setattr(mismatch, "CHUNK", chunk)
+    parts = Mismatch.collect(mismatch_steps(field, TEST, settings))
     np.testing.assert_allclose(parts.maps, whole.maps, rtol=1e-4, atol=1e-5)
 
 
-def test_chunk_bounds_the_states_of_one_call():
+def test_chunk_bounds_the_states_of_one_call(monkeypatch):
+    monkeypatch.setattr(mismatch, "CHUNK", 2)
     sizes = []
 
     def field(x, t):
         sizes.append(len(x))
         return point_mass(x, t)
 
-    list(mismatch_steps(field, TEST, PathSettings(paths=5, times=1), chunk=2))
+    list(mismatch_steps(field, TEST, PathSettings(paths=5, times=1)))
     assert sizes == [2, 2, 1]
 
 
@@ -196,8 +199,7 @@ def test_every_anytime_map_is_that_of_the_steps_so_far(aggregator, smoothing):
 
 def test_each_time_is_smoothed_once(monkeypatch):
     smoothed = []
-    smooth = heatmap.smooth
-    monkeypatch.setattr(heatmap, "smooth", lambda maps, sigma: smoothed.append(len(maps)) or smooth(maps, sigma))
+    monkeypatch.setattr(mismatch, "smooth", lambda maps, sigma: smoothed.append(len(maps)) or smooth(maps, sigma))
     running = RunningHeatmap(HeatSettings())
     for step in STEPS:
         running.add(step)

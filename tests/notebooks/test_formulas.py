@@ -81,7 +81,6 @@ def test_velocity_score_denoised_estimate_and_variance_are_those_of_the_density(
     np.testing.assert_allclose(call(field.posterior_variance, STATES, t), variance, rtol=1e-4)
     np.testing.assert_allclose(call(field.log_density, STATES, t), law.log_density(STATES, t), rtol=1e-5, atol=1e-6)
     estimate = law.given(STATES, t, GRID[None])
-    np.testing.assert_allclose(call(field.denoise, STATES, t), estimate, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(STATES + (1 - t) * velocity, estimate, rtol=1e-6, atol=1e-9)  # 02: the denoised estimate
     score = law.score(STATES, t)
     np.testing.assert_allclose((STATES + (1 - t) * score) / t, velocity, rtol=1e-4, atol=1e-5)  # 04: (*)

@@ -13,7 +13,7 @@ from figures import plane
 from fmcore.data.folders import find_test_items
 from fmcore.data.picture import read_mask, read_picture
 from fmcore.decomposition.landscape import PlaneGrid, bias_variance, landscape, point_steps, probe
-from fmcore.decomposition.laws import exact_terms, noisy_image_law
+from fmcore.decomposition.laws import exact_terms, image_law
 from fmcore.detector.model import load_model
 from fmcore.evaluation.baselines import mahalanobis
 from fmcore.fields import GaussianField, MixtureField, PlaceGaussianField, semicircle
@@ -197,7 +197,7 @@ def test_late_times_have_the_word_in_the_weighted_fisher_term_of_a_picture(categ
     model, items = load_model(EMBEDDED / "gaussian"), find_test_items(EMBEDDED / "examples" / category)
     y = model.view(category)(read_picture(next(item.path for item in items if not item.is_good)))
     times = interior_times(12)
-    terms = exact_terms(model.field(category), noisy_image_law(y, default("04")["noise"]), times)
+    terms = exact_terms(model.field(category), image_law(y, default("04")["noise"]), times)
     gaps, weighted = np.array(
         [(one.fisher_divergence, t**2 * one.fisher) for t, one in zip(times, terms, strict=False)]
     ).T

@@ -20,7 +20,7 @@ from fmcore.fields.place_gaussian import PlaceGaussianField
 from fmcore.fields.unet import VelocityUNet
 from fmcore.training import TrainSettings, checkpoint, loop
 from fmcore.training.checkpoint import start_training
-from fmcore.training.loop import Batches, FlowMatchingLoss, adopt_average, learning_rate, train
+from fmcore.training.loop import Batches, flow_matching_loss, learning_rate, train
 
 IMAGES = blob_tensors(range(8))[..., 4:28]  # 3 x 32 x 24: not square
 LABELS = torch.tensor([0, 1] * 4)
@@ -102,8 +102,6 @@ def test_a_stopped_run_continues_to_the_same_weights(tmp_path, unbroken, stop_af
 class Lazy(torch.utils.data.Dataset):
     """The images, made when they are asked for; what they depend on is known without."""
 
-    fingerprint = "files, sizes and a view"
-
     def __init__(self):
         self.asked = 0
 
@@ -120,16 +118,17 @@ def test_lazy_images_and_workers_change_no_bit(tmp_path, unbroken, workers):
     images, state, before = Lazy(), start_training(new_network()), torch.get_rng_state()
     list(train(state, images, LABELS, settings_of(), tmp_path, workers=workers))
     assert_same_weights(state, unbroken)
-    assert images.asked == (0 if workers else 8 * 4)  # none for the fingerprint
+    assert images.asked == (0 if workers else 8 * 4)  # only those that are drawn
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_other_images_are_refused(tmp_path):
-    run(settings_of(), tmp_path, stop_after=1)
-    changed = IMAGES.clone()
-    changed[3, 2, 31, 23] += 1e-3
+    state = start_training(new_network())
+    records = train(state, IMAGES, LABELS, settings_of(), tmp_path, "files, sizes and a view")
+    next(records)
+    records.close()
     with pytest.raises(ModelError) as caught:
-        run(settings_of(), tmp_path, images=changed)
+        next(train(state, IMAGES, LABELS, settings_of(), tmp_path, "other files"))
     assert_one_sentence(caught.value, "differs in images", "another folder")
 
 
@@ -166,18 +165,19 @@ def test_checkpoint_is_one_safetensors_file_and_nothing_else(tmp_path, unbroken)
     assert [p.name for p in tmp_path.iterdir()] == [checkpoint.FILE]
     tensors = load_file(tmp_path / checkpoint.FILE)
     assert {key.split(".")[0] for key in tensors} == {"network", "average", "optimizer"}
-    assert torch.equal(tensors["network.head.weight"], state.network.core.head.weight)
+    assert torch.equal(tensors["average.module.head.weight"], state.network.core.head.weight)
+    assert not torch.equal(tensors["network.head.weight"], state.network.core.head.weight)
 
 
 def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     run(settings_of(), tmp_path, stop_after=3)
     before = (tmp_path / checkpoint.FILE).read_bytes()
 
-    def fail(tensors, path, metadata):
-        Path(path).write_bytes(b"half")
+    def fail(path, content):
+        path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(ModelError) as caught:
         run(settings_of(), tmp_path)
     assert_one_sentence(caught.value, checkpoint.FILE, "disk full", "free space")
@@ -187,8 +187,7 @@ def test_failed_write_leaves_the_last_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("bad", [float("nan"), 1e30])
 @pytest.mark.parametrize("start", ["closed-form", "none"])
-def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch, bad, start):
-    monkeypatch.setattr(checkpoint, "fingerprint", lambda images, labels: "the same")
+def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, bad, start):
     run(settings_of(), tmp_path, stop_after=3, start=start)
     before = (tmp_path / checkpoint.FILE).read_bytes()
     with pytest.raises(TrainingError) as caught:
@@ -200,17 +199,16 @@ def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, monkey
 def test_gradient_that_is_not_finite_stops_before_the_weights_follow_it(tmp_path, monkeypatch):
     """The loss of the step is still finite; saved weights must stay so too, or the run could never go on."""
 
-    class InfiniteGradient(FlowMatchingLoss):
-        def forward(self, *batch):
-            losses = super().forward(*batch)
-            losses.register_hook(lambda gradient: gradient * float("inf"))
-            return losses
+    def infinite_gradient(*batch, **options):
+        losses = flow_matching_loss(*batch, **options)
+        losses.register_hook(lambda gradient: gradient * float("inf"))
+        return losses
 
     run(settings_of(), tmp_path, stop_after=3)
     before = (tmp_path / checkpoint.FILE).read_bytes()
     state = start_training(new_network())
     with monkeypatch.context() as patch, pytest.raises(TrainingError) as caught:
-        patch.setattr(loop, "FlowMatchingLoss", InfiniteGradient)
+        patch.setattr(loop, "flow_matching_loss", infinite_gradient)
         list(train(state, IMAGES, LABELS, settings_of(), tmp_path))
     assert_one_sentence(caught.value, "gradient became nan", "at step 4", "learning rate")
     assert all(torch.isfinite(v).all() for v in state.network.core.state_dict().values())
@@ -286,7 +284,7 @@ def test_loss_is_eq_1_in_units_of_the_start_s_own_error():
             if start == "closed-form":
                 floor = [2 * float(network.starts[c].residual_variance(s)) for c, s in zip(labels, t, strict=True)]
                 expected = expected / torch.tensor(floor)
-            torch.testing.assert_close(FlowMatchingLoss(network)(x0, x1, t, labels), expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(flow_matching_loss(network, x0, x1, t, labels), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_bfloat16_is_close_to_float32():
@@ -296,14 +294,14 @@ def test_bfloat16_is_close_to_float32():
     assert losses[0] != losses[1]
 
 
-def test_average_without_memory_is_the_network_itself_and_else_lags(monkeypatch):
-    monkeypatch.setattr(checkpoint, "EMA", 0.0)
-    state, _ = run(settings_of())
-    assert torch.equal(state.average.module.head.weight, state.network.core.head.weight)
-    monkeypatch.undo()
-    state, _ = run(settings_of())
-    assert not torch.equal(state.average.module.head.weight, state.network.core.head.weight)
-    adopt_average(state)
+@pytest.mark.parametrize("memory", [0.0, checkpoint.EMA])
+def test_average_without_memory_is_the_network_itself_and_else_lags_until_the_end(monkeypatch, memory):
+    monkeypatch.setattr(checkpoint, "EMA", memory)
+    state, lags = start_training(new_network()), []
+    for _ in train(state, IMAGES, LABELS, settings_of()):
+        lags.append(not torch.equal(state.average.module.head.weight, state.network.core.head.weight))
+        assert state.network.training
+    assert lags == [False] + 7 * [memory > 0]  # the first update copies
     assert torch.equal(state.average.module.head.weight, state.network.core.head.weight)
     assert not state.network.training
 
@@ -320,5 +318,5 @@ def test_average_follows_its_recursion():
 
 def test_loss_by_time_is_nan_only_where_no_time_has_been():
     _, records = run(settings_of(steps=1, batch=2))
-    visited = {int(t * 10) for t in Batches(IMAGES, LABELS, 2, 0, slice(None))[0].t}
+    visited = {int(t * 10) for t in Batches(IMAGES, LABELS, 2, 0)[0].t}
     assert {i for i, value in enumerate(records[0].loss_by_time) if np.isfinite(value)} == visited

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fmcore.decomposition.sampled import PAIRS, DecompositionSettings, DecompositionStep, decompose
+from fmcore.errors import SettingsError
 from fmcore.fields.empirical import EmpiricalField
 from fmcore.fields.field import ExactField, VelocityField
 from fmcore.fields.gaussian import Covariance, GaussianField, fit_gaussian, posterior_spread, state_variance
@@ -39,8 +40,10 @@ class Law(NamedTuple):
 
 
 def image_law(image: Tensor, noise: float = 0.0) -> Law:
-    """A picture ``(C, H, W)`` with independent noise of standard deviation s = ``noise``: of D numbers the denoising
-    term is ``D s^2 / ((1 - t)^2 + t^2 s^2)``. Without noise it is a point mass."""
+    """A picture ``(C, H, W)`` with independent noise of standard deviation s = ``noise`` in [0, 2] (else
+    `SettingsError`): of D numbers the denoising term is ``D s^2 / ((1 - t)^2 + t^2 s^2)``. Without it, a point mass."""
+    if not 0 <= noise <= 2:
+        raise SettingsError(f"Noise {noise!r} is not usable: it must be at least 0 and at most 2.")
     return Law(GaussianField.isotropic(image, noise**2), None, exact=True)
 
 

@@ -13,14 +13,14 @@ import math
 import torch
 from torch import Tensor
 
-from fmcore.fields.field import ExactField
+from fmcore.fields.field import ExactField, require_before_data
 from fmcore.path import expand_time
 
 
 class EmpiricalField(ExactField):
-    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, which may repeat, for t in [0, 1): at 1
-    the law has no density. It computes in float64, since for t near 1 the exponents are small differences of numbers as
-    large as ``D / (1 - t)^2``."""
+    """Velocity field of the uniform law on ``points`` ``(N, *shape)``, N >= 1, which may repeat. Every method raises
+    `SettingsError` for a time outside [0, 1): at 1 the law has no density. It computes in float64, since for t near 1
+    the exponents are small differences of numbers as large as ``D / (1 - t)^2``."""
 
     def __init__(self, points: Tensor):
         super().__init__()
@@ -49,6 +49,7 @@ class EmpiricalField(ExactField):
     def _exponents(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``(t <x, y_i> - t^2 ||y_i||^2 / 2) / (1 - t)^2``, those of the posterior without their part in x alone,
         ``(B, N)`` float64."""
+        require_before_data(t)
         state, points = x.flatten(1).double(), self.points.flatten(1).double()
         time = expand_time(t, state)
         return (time * (state @ points.T) - time**2 / 2 * points.square().sum(1)) / (1 - time) ** 2

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from fmcore.errors import SettingsError
 from fmcore.path import expand_time
 from fmcore.registry import Part, Registry
 
@@ -50,10 +51,18 @@ class ExactField(torch.nn.Module, abc.ABC):
         """``count`` independent draws of the data ``x1``, ``(count, *shape)``."""
 
     def score(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """``grad log p_t(x) = (t v(x, t) - x) / (1 - t)``, shaped as ``x``, for t in [0, 1)."""
+        """``grad log p_t(x) = (t v(x, t) - x) / (1 - t)``, shaped as ``x``; `SettingsError` for t outside [0, 1)."""
+        require_before_data(t)
         time = expand_time(t, x)
         return (time * self(x, t) - x) / (1 - time)
 
     def posterior_covariance_trace(self, x: Tensor, t: float | Tensor) -> Tensor:
         """``tr Cov(u | x_t = x)``, ``(B,)``: the squared error no field can avoid at this state."""
         return self.posterior_variance(x, t).flatten(1).sum(1)
+
+
+def require_before_data(t: float | Tensor) -> None:
+    """Raise `SettingsError` unless all times are in [0, 1), where the noise still has a width."""
+    times = torch.as_tensor(t)
+    if not bool(((times >= 0) & (times < 1)).all()):
+        raise SettingsError(f"Time t = {t} is not usable: it must be in [0, 1), 0 noise and 1 data.")

@@ -23,7 +23,7 @@ from fmcore.decomposition.laws import (
     score_from_velocity_gap,
 )
 from fmcore.decomposition.sampled import NAMES, DecompositionSettings, Terms, decompose
-from fmcore.errors import DataError
+from fmcore.errors import DataError, SettingsError
 from fmcore.fields import EmpiricalField, ExactField, GaussianField, MixtureField, semicircle, three_clusters
 from fmcore.fields.gaussian import fit_gaussian
 from fmcore.fields.unet import VelocityUNet
@@ -234,3 +234,10 @@ def test_score_velocity_relation_holds_and_a_wrong_velocity_is_found_out(fields)
 
     wrong = Wrong(torch.ones(2), torch.zeros(0, 2), torch.zeros(0), 0.5)
     assert score_from_velocity_gap(wrong, torch.ones(1, 2), 0.6) > 0.01
+
+
+@pytest.mark.parametrize("noise", [-0.1, 2.1, float("nan")])
+def test_noise_out_of_range_is_refused(mix, noise):
+    with pytest.raises(SettingsError) as caught:
+        image_law(mix[0], noise)
+    assert_one_sentence(caught.value, "Noise")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import blob_tensors
+from conftest import assert_one_sentence, blob_tensors
 from test_mixture import (
     assert_moments_by_importance,
     assert_score_is_the_gradient,
@@ -18,6 +18,7 @@ from test_mixture import (
     states,
 )
 
+from fmcore.errors import SettingsError
 from fmcore.fields import EmpiricalField, MixtureField
 from fmcore.path import clean_guess
 
@@ -157,3 +158,12 @@ def test_samples_are_members_of_the_set_in_equal_shares():
     assert draws.shape == (8000, 1)
     shares = torch.bincount(draws[:, 0].long(), minlength=4) / 8000
     assert (shares - 0.25).abs().max() < 4 * (0.25 * 0.75 / 8000) ** 0.5
+
+
+@pytest.mark.parametrize("t", [1.0, -0.1, torch.tensor([0.5, 1.0])])
+def test_a_time_without_a_law_is_refused(t):
+    field, points = EmpiricalField(torch.eye(2)), torch.eye(2)
+    for ask in (field, field.log_density, field.posterior_variance, field.score):
+        with pytest.raises(SettingsError) as caught:
+            ask(points, t)
+        assert_one_sentence(caught.value, "[0, 1)")

@@ -49,7 +49,7 @@ def score_batch(
 
     Args:
         pictures: image files, or zip files of them, whose folders named "good" and after defects become labels.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
         category: of the model; may be left out where it has one only.
     """
     paths = checks.sent(pictures, most=incoming.MOST, archive=incoming.LIMITS.total)

@@ -99,7 +99,7 @@ def score(
 
     Args:
         picture: an image file; or None, with the number of an ``example`` of the category, from 0.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
         category: of the model; may be left out where it has one only.
         paths: K, noise draws, 1 to 16; 0 is the mean over all noise, where the model has it. None, as for all that
             follow: the model's own, with which alone there is a verdict.
@@ -144,7 +144,7 @@ def explain(
 
     Args:
         picture: an image file; or None, with the number of an ``example`` of the category, from 0.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
         category: of the model; may be left out where it has one only.
     """
     found, category = own.named_model(model, category)

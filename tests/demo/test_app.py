@@ -105,6 +105,8 @@ def test_the_model_on_feature_maps_is_that_of_its_good_pictures(client, embedded
     answer = client.predict(handle_file(files / "a.png"), category="blob", heatmap=True, api_name="/score")
     expected = score_picture(record.model, files / "a.png")
     assert answer["score"] == expected.score and np.array(answer["heatmap"]).shape == record.model.view().shape[1:]
+    # Its only category may be left out.
+    assert client.predict(handle_file(files / "a.png"), api_name="/score")["score"] == expected.score
     refusal(lambda: client.predict(None, 0, "features", "bottle", api_name="/score"), "no category 'bottle'")
 
 

@@ -174,7 +174,8 @@ def test_the_card_has_the_figures_of_an_evaluation(call, tmp_path, category_fold
 
 def test_the_card_of_several_categories_without_a_threshold(tmp_path):
     blobs = blob_pictures(range(8))
-    model = last_model({"a": blobs, "b": blobs}, encoder="efficientnet-lite0", view={"resolution": 64, "places": 16}, paths={})
+    small = {"encoder": "efficientnet-lite0", "view": {"resolution": 64, "places": 16}, "paths": {}}
+    model = last_model({"a": blobs, "b": blobs}, **small)
     rows = {name: {"category": name, "n_good": 3, "n_defective": 0, "image_auroc": None} for name in "ab"}
     (tmp_path / "two.json").write_text(json.dumps({"category": "mean", "categories": rows}))
     model.save_pretrained(tmp_path / "model", model_card_kwargs={"evaluation": tmp_path / "two.json"})

@@ -86,7 +86,8 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     running = started.change(handlers.run, **run, api_visibility="undocumented", api_name="inspect")
     asked.change(handlers.started, [asked, started], started, **PLUMBING)
     score.click(handlers.started_again, started, started, **PLUMBING)
-    running.success(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
+    # Of two runs in quick succession the second one's result must not be dropped while the first one's is on its way.
+    running.success(handlers.show_last, [tokens, *heat], shown, **PLUMBING, trigger_mode="multiple")
     cut = cancel.click(handlers.stopped, None, [screen, asked], cancels=running, **PLUMBING)
     cut.then(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
 

@@ -110,8 +110,12 @@ def test_what_cannot_be_used_is_said_in_a_sentence(client, picture):
 def choose(page, name: str, menu: str = "#model") -> None:
     page.find_element("css selector", f"{menu} input").click()
     items = "ul[role=listbox] li"
-    until(lambda: page.find_elements("css selector", items), "the list of models")
-    next(item for item in page.find_elements("css selector", items) if item.text.strip().endswith(name)).click()
+
+    def found():
+        return [item for item in page.find_elements("css selector", items) if item.text.strip().endswith(name)]
+
+    until(found, f"'{name}' in the menu")
+    found()[0].click()
 
 
 def value(page, menu: str) -> str:
@@ -135,10 +139,11 @@ def test_a_model_is_chosen_in_the_menu_and_one_that_fails_leaves_the_page_as_it_
     assert float(script(window, "return document.querySelector('.fm').dataset.score")) == pytest.approx(
         models[ONE].score(picture, "plate").score
     )
-    choose(window, "screw", "#category")
-    expected = models[ONE].score(picture, "screw").score
     score = "return +document.querySelector('.fm').dataset.score"
-    until(lambda: script(window, score) == pytest.approx(expected), "the score of the other category")
+    for category in ("screw", "plate", "screw"):  # no result is lost, however soon it comes after another
+        choose(window, category, "#category")
+        expected = pytest.approx(models[ONE].score(picture, category).score)
+        until(lambda wanted=expected: script(window, score) == wanted, f"the score as {category}")
     window.find_element("css selector", "#files button[aria-label=Clear]").click()
     until(lambda: state(window) == "empty", "the empty screen")
     choose(window, first)

@@ -15,7 +15,7 @@ from cachetools import LRUCache
 
 from demo.common import checks
 from fmcore.detector.hub import download
-from fmcore.detector.model import Model, load_model, read_info
+from fmcore.detector.model import Model, ModelInfo, load_model, read_info
 from fmcore.errors import ModelError, SettingsError
 
 VARIABLE = "FM_MODELS"  # "user/one, user/two@a-commit-or-tag"
@@ -23,6 +23,7 @@ MOST_KEPT = 4  # models, of about 130 MB each
 POLL = 0.2  # seconds between two looks at a model that is on its way
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(@\w[\w./-]*)?", re.ASCII)
 _LOADS: LRUCache[str, Future[Model]] = LRUCache(MOST_KEPT)
+_INFOS: dict[str, ModelInfo] = {}  # of all that were here, even where they have made room for others
 _GUARD = threading.Lock()
 _WORKERS = ThreadPoolExecutor(2, "hub")
 
@@ -44,7 +45,7 @@ def prepare(name: str) -> Future[Model]:
     with _GUARD:
         load = _LOADS.get(name)
         if load is None or (load.done() and load.exception() is not None):
-            load = _LOADS[name] = _WORKERS.submit(_load, name)
+            load = _LOADS[name] = _WORKERS.submit(_kept, name)
         return load
 
 
@@ -60,11 +61,15 @@ def progress(name: str) -> Iterator[str]:
     load.result()
 
 
-def kept(name: str) -> Model | None:
-    """The model, if it is here."""
-    with _GUARD:
-        load = _LOADS.get(name)
-    return load.result() if load is not None and load.done() and load.exception() is None else None
+def info(name: str) -> ModelInfo | None:
+    """What a model says of itself, if it was here once."""
+    return _INFOS.get(name)
+
+
+def _kept(name: str) -> Model:
+    model = _load(name)
+    _INFOS[name] = model.info
+    return model
 
 
 def _load(name: str) -> Model:

@@ -35,8 +35,8 @@ def is_of_hub(name: object) -> bool:
 def categories(name: object) -> list[str]:
     """Categories of a model that comes with the app, or that was fetched; else none."""
     if is_of_hub(name):
-        model = hub.kept(name)
-        return list(model.categories) if model is not None else []
+        info = hub.info(name)
+        return list(info.categories) if info is not None else []
     return embedded.categories(name) if isinstance(name, str) else []
 
 
@@ -52,9 +52,10 @@ def first_category(name: str) -> str | None:
 
 def settings(name: object, own: str | None) -> tuple[PathSettings, HeatSettings]:
     """A model's own; the paper's if it is not there."""
-    model = MODELS.get(own) if name == OWN and own else hub.kept(name) if is_of_hub(name) else None
-    if model is not None:
-        return model.info.paths, model.info.heat
+    model = MODELS.get(own) if name == OWN and own else None
+    info = model.info if model is not None else hub.info(name) if is_of_hub(name) else None
+    if info is not None:
+        return info.paths, info.heat
     return embedded.settings(name) if isinstance(name, str) else (PathSettings(), HeatSettings())
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # likewise: a log is no place for them
 # Jobs run beside each other, one core each: threads of one that wait for one another stand still where cores are busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -11,6 +11,7 @@ from demo.common import checks, embedded
 from demo.common.blocks import BATCH_WORK
 from demo.common.checks import plain_errors
 from demo.common.own import named_model
+from demo.common.text_files import files_as_text
 from fmcore.evaluation.metrics import image_metrics
 
 
@@ -42,6 +43,7 @@ def build_api() -> None:
 
 
 @plain_errors
+@files_as_text
 def score_batch(
     pictures: list[gr.FileData], model: str = embedded.FEATURES, category: str | None = None
 ) -> BatchAnswer:
@@ -49,8 +51,11 @@ def score_batch(
 
     Args:
         pictures: image files, or zip files of them, whose folders named "good" and after defects become labels.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
-        category: of the model; may be left out where it has one only.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
+        category: of the model, as "gear"; may be left out where it has one only.
+
+    Returns:
+        category, threshold, image_auroc (where folders of a zip file label), pictures by score, skipped
     """
     paths = checks.sent(pictures, most=incoming.MOST, archive=incoming.LIMITS.total)
     found, category = named_model(model, category)

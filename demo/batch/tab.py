@@ -11,11 +11,12 @@ from demo.batch import batch as work
 from demo.batch import incoming
 from demo.batch.download import write_zip
 from demo.batch.view import batch_message, batch_viewer
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import BATCH_WORK, HOUR, PLUMBING, drop_zone, tab_of
 from demo.common.checks import plain_errors
+from demo.common.fetching import fetched_first
 from demo.common.messages import plain_message
-from demo.common.own import OWN, OWN_LABEL, find_model
+from demo.common.own import OWN, find_model
 from fmcore.detector.calibration import check_value
 from fmcore.errors import FlowMismatchingError, SettingsError
 
@@ -39,8 +40,7 @@ def build_batch_tab(app: gr.Blocks, own_token: gr.State) -> None:
     with gr.Row(elem_classes="inspect") as row:
         with gr.Column(scale=1, min_width=280, elem_classes="choices"):
             with gr.Row(elem_classes="menus"):
-                labels = [(embedded.LABELS[name], name) for name in names] + [(OWN_LABEL, OWN)]
-                model = gr.Dropdown(labels, value=first, label="Model", elem_id="batch-model", min_width=130)
+                model = gr.Dropdown(own.menu(), value=first, label="Model", elem_id="batch-model", min_width=130)
                 category = gr.Dropdown(
                     categories, value=opened, label="Category", elem_id="batch-category", visible=bool(categories)
                 )
@@ -63,8 +63,8 @@ def build_batch_tab(app: gr.Blocks, own_token: gr.State) -> None:
     running.append(tab_of(row).select(_first_look, **run | {"inputs": [token, *wish]}))
     # Choosing what is chosen already changes nothing, and so starts nothing.
     changed = {"inputs": [chosen, model, category], "outputs": [category, chosen], **PLUMBING}
-    for menu in (model, category):
-        menu.input(_menu_changed, **changed)
+    for other in (fetched_first(model, chosen), category.input):
+        other(_menu_changed, **changed)
     running.append(chosen.change(_run_changed, **run | seen))
     cut = cancel.click(lambda: plain_message("stopped"), None, screen, cancels=running, **PLUMBING)
     cut.then(_show_stopped, token, screen, **PLUMBING)
@@ -79,12 +79,12 @@ def _run(files, model, category, own_token):
     """Screen and token, while pictures are scored; a failure leaves an empty screen."""
     try:
         paths = checks.uploads(files, most=incoming.MOST, archive=incoming.LIMITS.total) if files else []
-        if not paths and model == OWN:
+        if not paths and (model == OWN or own.is_of_hub(model)):
             yield plain_message("empty", note=DROP), None
             return
         yield plain_message("working", note="Getting to know good pictures"), None
         found, category = find_model(model, category, own_token)
-        title = f"{OWN_LABEL if model == OWN else embedded.LABELS[model]}, {category}"
+        title = f"{own.label(model)}, {category}"
         batch = work.Batch(found, title, category)
         token = work.BATCHES.put(batch, work.SIZE)
         with work.temporary() as folder:
@@ -117,8 +117,8 @@ def _first_look(token, *wish):
 def _menu_changed(chosen, name, category):
     if [name, category] == chosen:
         return gr.skip(), gr.skip()
-    choices = embedded.categories(name) if isinstance(name, str) else []
-    kept = category if category in choices else embedded.first_category(name) if choices else None
+    choices = own.categories(name)
+    kept = category if category in choices else own.first_category(name) if choices else None
     return gr.update(choices=choices, value=kept, visible=bool(choices)), [name, kept]
 
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from fmcore.errors import FlowMismatchingError, SettingsError
+from fmcore.detector.model import ModelInfo
+from fmcore.errors import FlowMismatchingError, ModelError, SettingsError
 from fmcore.mismatch import AGGREGATORS, HeatSettings, PathSettings
+from fmcore.views.encoder import DEFAULT
 
 MAX_FILES = 12
 MAX_PIXELS = 25_000_000  # of an uploaded picture
@@ -24,6 +26,8 @@ MAX_BYTES = 30_000_000  # of an uploaded picture's file
 MAX_PATHS = 16
 MAX_TIMES = 48
 MAX_MESSAGE = 400  # characters; a message may quote what was sent
+MOST_CATEGORIES = 40  # of somebody's model, and the largest sides of its views
+LARGEST = {"height": 256, "width": 256, "pixel_height": 1024, "pixel_width": 1024, "channels": 4096}
 
 
 def shown_error(error: FlowMismatchingError) -> gr.Error:
@@ -124,3 +128,22 @@ def uploads(files: object, *, least: int = 1, most: int = MAX_FILES, archive: in
         if path.is_file() and path.stat().st_size > limit:
             raise SettingsError(f"'{path.name}' is larger than {limit // 1_000_000} MB: upload a smaller file.")
     return paths
+
+
+def stored_model(info: ModelInfo) -> None:
+    """Refuse somebody's model that would make this server fetch an encoder, or take pictures of a size that it does not
+    offer itself; before it is loaded.
+
+    Raises:
+        ModelError: with what is too much.
+    """
+    if len(info.categories) > MOST_CATEGORIES:
+        raise ModelError(f"This model has {len(info.categories)} categories: at most {MOST_CATEGORIES} are taken.")
+    for category in info.categories.values():
+        config = category.view.config
+        if config.get("encoder", DEFAULT) != DEFAULT:
+            raise ModelError(f"This model needs another encoder than '{DEFAULT}': use it with the command line.")
+        for name, largest in LARGEST.items():
+            side = config.get(name, 1)
+            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= largest:
+                raise ModelError(f"This model's view is not usable here: '{name}' must be 1 to {largest}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from demo.common import features
+from demo.common import features, hub
 from fmcore.data.folders import TestItem, find_test_items
 from fmcore.data.picture import read_picture
 from fmcore.detector.model import FILE, Model, load_model, read_info
@@ -54,7 +54,8 @@ def find(name: str, category: str | None) -> tuple[Model, str]:
     if name != FEATURES:
         model = _load(embedded_folder() / name)
         return model, model.category(category)
-    return features.prepare(_good(category)).result(), category
+    good = _good(category)
+    return features.prepare(good).result(), good.name
 
 
 def preparing(name: str, category: str | None) -> Iterator[str]:
@@ -131,15 +132,17 @@ def thumbnail(path: Path) -> str:
 
 
 def _known(name: str) -> None:
-    known = model_names()
-    if name not in known:
-        raise SettingsError(f"There is no model '{name}': choose one of {', '.join(known) or '(none is installed)'}.")
+    if name not in model_names():
+        known = ", ".join(model_names() + hub.names()) or "(none is installed)"
+        raise SettingsError(f"There is no model '{name}': choose one of {known}.")
 
 
 def _good(category: str | None) -> Path:
     known = categories(FEATURES)
+    category = known[0] if category is None and len(known) == 1 else category
     if category not in known:  # it becomes part of a path
-        raise SettingsError(f"This model has no category '{category}': choose one of {', '.join(known)}.")
+        said = "several categories" if category is None else f"no category '{category}'"
+        raise SettingsError(f"This model has {said}: choose one of {', '.join(known)}.")
     return embedded_folder() / "good" / category
 
 

@@ -7,6 +7,7 @@ import gradio as gr
 from demo.common import checks
 from demo.common.blocks import LONG_WORK
 from demo.common.checks import plain_errors
+from demo.common.text_files import files_as_text
 from demo.decomposition import decompose as work
 from demo.decomposition.request import ENDS, check_request
 from demo.decomposition.view import LAWS
@@ -42,6 +43,7 @@ def build_api() -> None:
 
 
 @plain_errors
+@files_as_text
 def decompose(
     category: str,
     pictures: list[gr.FileData] | None = None,
@@ -61,9 +63,15 @@ def decompose(
         pictures: image files; the first is decomposed, all join the test mix. None: the example of this number.
         example: number of an example of the category, from 0.
         model: of good pictures, p: "unet" or "gaussian".
-        law: the test law q; noise: standard deviation s of "noisy", above 0 and at most 0.5.
+        law: the test law q.
+        noise: standard deviation s of the law "noisy", above 0 and at most 0.5.
         ends: whether the paths end at the picture, or at every picture of the mix.
-        samples: noise draws, 2 to 64; times: T, 1 to 24; seed: of the draws.
+        samples: noise draws, 2 to 64.
+        times: T, places along a path, 1 to 24.
+        seed: of the draws.
+
+    Returns:
+        by time: mismatch, denoising, fisher, cross and their errors; settings
     """
     if pictures:
         checks.sent(pictures)

@@ -10,6 +10,7 @@ import gradio as gr
 from demo.common import checks, embedded, own
 from demo.common.blocks import LONG_WORK, MODEL_WORK
 from demo.common.checks import plain_errors
+from demo.common.text_files import files_as_text
 from demo.inspect import fitting
 from demo.inspect.handlers import parsed
 from demo.inspect.marks import marks
@@ -82,6 +83,7 @@ def build_api() -> None:
 
 
 @plain_errors
+@files_as_text
 def score(
     picture: gr.FileData | None = None,
     example: int | None = None,
@@ -98,13 +100,20 @@ def score(
     """Score one picture, as the page and the command line do.
 
     Args:
-        picture: an image file; or None, with the number of an ``example`` of the category, from 0.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
-        category: of the model; may be left out where it has one only.
-        paths: K, noise draws, 1 to 16; 0 is the mean over all noise, where the model has it. None, as for all that
-            follow: the model's own, with which alone there is a verdict.
-        times: T, 1 to 48. aggregator, alpha, exponent (0 to 8), smoothing (0 to 16): of the heat map.
-        heatmap: whether the answer holds the map.
+        picture: an image file, or its data as "data:image/png;base64,..."; None with an example.
+        example: in place of a picture, the number of an embedded example of the category, from 0.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
+        category: of the model, as "gear"; may be left out where it has one only.
+        paths: K, noise draws, 1 to 16; 0: all noise, where the model can. None: its own, as a verdict needs.
+        times: T, places along a path, 1 to 48. None: the model's own, as a verdict needs; so with all that follow.
+        aggregator: what is taken of the draws.
+        alpha: the aggregator's parameter, where it has one: of "percentile" the share of draws below.
+        exponent: r, each time counts by t^r, 0 to 8.
+        smoothing: blur of the heat map in cells of its grid, 0 to 16.
+        heatmap: whether the answer holds the heat map, as rows of numbers.
+
+    Returns:
+        score, threshold, anomalous (None: no threshold applies, note says why), category, settings, heatmap
     """
     found, category = own.named_model(model, category)
     own_paths, own_heat = found.info.paths, found.info.heat
@@ -134,6 +143,7 @@ def score(
 
 
 @plain_errors
+@files_as_text
 def explain(
     picture: gr.FileData | None = None,
     example: int | None = None,
@@ -143,9 +153,13 @@ def explain(
     """Where and when one picture is unlike good ones, with the model's own settings.
 
     Args:
-        picture: an image file; or None, with the number of an ``example`` of the category, from 0.
-        model: "features", "unet", "gaussian", or what ``/fit`` returned.
-        category: of the model; may be left out where it has one only.
+        picture: an image file, or its data as "data:image/png;base64,..."; None with an example.
+        example: in place of a picture, the number of an embedded example of the category, from 0.
+        model: "features", "unet", "gaussian", what ``/fit`` returned, or an id of the Hub that the app offers.
+        category: of the model, as "gear"; may be left out where it has one only.
+
+    Returns:
+        score, threshold, anomalous, regions (box: left, top, width, height), mismatch by time, heatmap
     """
     found, category = own.named_model(model, category)
     read = read_picture(_path(picture, example, category), max_pixels=checks.MAX_PIXELS)
@@ -176,11 +190,15 @@ def explain(
 
 
 @plain_errors
+@files_as_text
 def fit(pictures: list[gr.FileData]) -> FitAnswer:
     """Fit a model to 5 to 500 good pictures of one kind of object, by the default of the command line; seconds.
 
     Args:
         pictures: image files or zip files of them, good ones only; from 19 on the model has a threshold.
+
+    Returns:
+        model (its name for the other tools), threshold, unlike (good pictures unlike the others), said
     """
     *_, (said, token) = fitting.fit_own(pictures, trusted=False)
     info = own.MODELS.get(token).info.categories[own.OWN_CATEGORY]

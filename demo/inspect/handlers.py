@@ -30,6 +30,7 @@ FIT_FIRST = "First fit good pictures."
 NONE = -1  # number of no run
 LATEST = Store(100_000)  # by visitor, the number of the run whose result is still wanted
 UPLOAD = "The field is fitted: now upload pictures to inspect."
+FETCHED = "The model is here: now upload pictures to inspect."
 
 
 # ---- what is asked for ----
@@ -67,19 +68,20 @@ def model_changed(chosen, files, example, name, category, own_token):
     """Category, groups, example, settings, ``chosen``, ``asked``, screen, tokens and results of another model."""
     if chosen and name == chosen[0]:
         return [gr.skip()] * 16
-    categories = embedded.categories(name) if isinstance(name, str) else []
-    kept = category if category in categories else embedded.first_category(name) if categories else None
-    if not categories or files:
+    categories, has_examples = own.categories(name), own.has_examples(name)
+    had_examples = bool(chosen) and own.has_examples(chosen[0])
+    kept = category if category in categories else own.first_category(name) if categories else None
+    if not has_examples or files:
         example = None
     elif example is None or kept != category:
         example = 0
-    paths, heat = _own_settings(name, own_token)
+    paths, heat = own.settings(name, own_token)
     asked = asked_for(files, example, name, kept, own_token, paths.paths, paths.times)
-    note = UPLOAD if own_token else FIT_FIRST
+    note = FETCHED if own.is_of_hub(name) else UPLOAD if own_token else FIT_FIRST
     return [
         gr.update(choices=categories, value=kept, visible=bool(categories)),
-        gr.skip() if kept == category else thumbnails(kept),
-        gr.update(visible=bool(categories)),
+        gr.skip() if kept == category and had_examples else thumbnails(kept if has_examples else None),
+        gr.update(visible=has_examples),
         gr.update(visible=name == OWN),
         example,
         *_shown_settings(paths, heat),
@@ -93,14 +95,14 @@ def category_changed(chosen, files, name, category, own_token, k, t):
     """Gallery, example, ``chosen`` and ``asked`` of another category."""
     if chosen == [name, category]:
         return [gr.skip()] * 4
-    example = None if files else 0
+    example = None if files or own.is_of_hub(name) else 0
     asked = asked_for(files, example, name, category, own_token, k, t)
     return thumbnails(category if isinstance(category, str) else None), example, [name, category], asked
 
 
 def reset(files, example, name, category, own_token):
     """The model's own settings, and ``asked`` with them."""
-    paths, heat = _own_settings(name, own_token)
+    paths, heat = own.settings(name, own_token)
     asked = asked_for(files, example, name, category, own_token, paths.paths, paths.times)
     return *_shown_settings(paths, heat), asked
 
@@ -140,13 +142,6 @@ def alpha_slider(aggregator, value=None):
     return gr.update(
         visible=True, label=parameter.description, minimum=parameter.low, maximum=parameter.high, value=value
     )
-
-
-def _own_settings(name: object, own_token: str | None) -> tuple[PathSettings, HeatSettings]:
-    model = own.MODELS.get(own_token) if name == OWN and own_token else None
-    if model is not None:
-        return model.info.paths, model.info.heat
-    return embedded.settings(name) if isinstance(name, str) else (PathSettings(), HeatSettings())
 
 
 def _shown_settings(paths: PathSettings, heat: HeatSettings) -> list:

@@ -11,16 +11,14 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from demo.common import checks
 from demo.common.archive import MEGABYTE, Limits, unpack
 from demo.common.own import MODELS, size_of
-from fmcore.detector.model import FILE, Model, ModelInfo, load_model, read_info, save_model
+from fmcore.detector.model import FILE, Model, load_model, read_info, save_model
 from fmcore.errors import ModelError, SettingsError
-from fmcore.views.encoder import DEFAULT
 
 NAME = "flow-mismatching-model.zip"
 LIMITS = Limits(count=40, single=150 * MEGABYTE, total=200 * MEGABYTE)
-MOST_CATEGORIES = 40
-LARGEST = {"height": 256, "width": 256, "pixel_height": 1024, "pixel_width": 1024, "channels": 4096}
 _WEIGHTS = re.compile(r"weights-\d+\.safetensors")
 
 
@@ -51,7 +49,7 @@ def open_model(path: Path) -> tuple[Model, str]:
             entry.path.rename(folder / entry.name.name)
         if not (folder / FILE).is_file():
             raise ModelError(f"'{path.name}' holds no model: it takes {FILE} and its weights, as they were saved.")
-        _check(read_info(folder))
+        checks.stored_model(read_info(folder))
         try:
             model = load_model(folder)
         except ModelError as error:
@@ -61,16 +59,3 @@ def open_model(path: Path) -> tuple[Model, str]:
 
 def _wanted(name: PurePosixPath) -> bool:
     return name.name == FILE or _WEIGHTS.fullmatch(name.name) is not None
-
-
-def _check(info: ModelInfo) -> None:
-    if len(info.categories) > MOST_CATEGORIES:
-        raise ModelError(f"This model has {len(info.categories)} categories: at most {MOST_CATEGORIES} are taken.")
-    for category in info.categories.values():
-        config = category.view.config
-        if config.get("encoder", DEFAULT) != DEFAULT:
-            raise ModelError(f"This model needs another encoder than '{DEFAULT}': use it with the command line.")
-        for name, largest in LARGEST.items():
-            side = config.get(name, 1)
-            if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= largest:
-                raise ModelError(f"This model's view is not usable here: '{name}' must be 1 to {largest}.")

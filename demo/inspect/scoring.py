@@ -13,9 +13,8 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.messages import figure, outline, pack, plain_message
-from demo.common.own import OWN
 from demo.common.store import Store
 from demo.inspect import view
 from demo.inspect.link import write_link
@@ -98,9 +97,8 @@ class Item:
 
 def preparing(name: object, category: object) -> Iterator[str]:
     """Messages for the viewer while the model that a request names is being made; raises as `find_model`."""
-    if name != OWN and isinstance(name, str) and (category is None or isinstance(category, str)):
-        for sentence in embedded.preparing(name, category):
-            yield plain_message("preparing", note=f"{sentence}. This is done once, when the app was just started.")
+    for sentence in own.preparing(name, category):
+        yield plain_message("preparing", note=f"{sentence}. This is done once, when the app was just started.")
 
 
 def example_item(model: str, category: str, index: object, paths: PathSettings) -> Item:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gradio as gr
 
-from demo.common import checks, embedded
+from demo.common import checks, embedded, own
 from demo.common.blocks import HOUR, LONG_WORK, MODEL_WORK, PLUMBING, drop_zone, example_gallery
-from demo.common.own import OWN, OWN_LABEL
+from demo.common.fetching import fetched_first
+from demo.common.own import OWN
 from demo.inspect import fit_handlers, fitting, handlers
 from demo.inspect.view import viewer
 from fmcore.mismatch import AGGREGATORS
@@ -28,8 +29,7 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     with gr.Row(elem_classes="inspect"):
         with gr.Column(scale=1, min_width=280, elem_classes="choices"):
             with gr.Row(elem_classes="menus"):
-                labels = [(embedded.LABELS[name], name) for name in names] + [(OWN_LABEL, OWN)]
-                model = gr.Dropdown(labels, value=first, label="Model", elem_id="model", min_width=130)
+                model = gr.Dropdown(own.menu(), value=first, label="Model", elem_id="model", min_width=130)
                 category = gr.Dropdown(
                     categories,
                     value=opened,
@@ -86,7 +86,8 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     running = started.change(handlers.run, **run, api_visibility="undocumented", api_name="inspect")
     asked.change(handlers.started, [asked, started], started, **PLUMBING)
     score.click(handlers.started_again, started, started, **PLUMBING)
-    running.success(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
+    # Of two runs in quick succession the second one's result must not be dropped while the first one's is on its way.
+    running.success(handlers.show_last, [tokens, *heat], shown, **PLUMBING, trigger_mode="multiple")
     cut = cancel.click(handlers.stopped, None, [screen, asked], cancels=running, **PLUMBING)
     cut.then(handlers.show_last, [tokens, *heat], shown, **PLUMBING)
 
@@ -96,7 +97,7 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     given = [files, model, category, own_token, k, t]
     for changed in (files.upload, files.delete, files.clear):
         changed(handlers.files_changed, given, [example, asked, screen, tokens, results], **PLUMBING)
-    model.input(
+    fetched_first(model, chosen)(
         handlers.model_changed,
         [chosen, files, example, model, category, own_token],
         [category, gallery, example_group, own_group, example, *settings, chosen, asked, screen, tokens, results],

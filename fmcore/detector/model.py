@@ -20,6 +20,7 @@ from torch import Tensor
 
 import fmcore
 from fmcore.detector.calibration import NormalRange, Threshold
+from fmcore.detector.hub import HubModel
 from fmcore.detector.score import Result, score
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields import FIELDS
@@ -81,7 +82,7 @@ class ModelInfo(_Stored):
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(HubModel):
     """``views`` and ``fields`` by category; ``shared`` is the field of all categories, where there is one."""
 
     info: ModelInfo

@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from PIL import Image
 
 import demo
-from demo.common import checks, embedded, features, messages
+from demo.common import checks, embedded, features, messages, own
 from demo.common.component import HEAT_COLOURS, LOOK
 from demo.common.store import Store
 from demo.inspect import download, handlers, scoring, view
@@ -286,6 +286,13 @@ def test_number_of_files_is_checked():
         assert_one_sentence(caught.value, part)
 
 
+@pytest.mark.parametrize("model", ["features", "gaussian"])
+def test_a_category_that_is_needed_is_asked_for_by_name(model):
+    with pytest.raises(SettingsError) as caught:
+        own.named_model(model, None)
+    assert_one_sentence(caught.value, "several categories: choose one of brick, chip, gear, grass, gravel")
+
+
 def test_errors_are_escaped_and_cut():
     error = checks.shown_error(SettingsError("<img src=x onerror=alert(1)>" * 100))
     assert "<" not in error.message and len(error.message) < 1000 and not error.print_exception
@@ -357,6 +364,7 @@ def test_a_detector_that_failed_is_tried_again(good, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("category", ["../..", "bottle", None])
 def test_only_known_categories_are_fitted(good, category):
+    (good.parent / "other").mkdir()  # of one alone None is that one
     for ask in (embedded.find, lambda *about: list(embedded.preparing(*about))):
         with pytest.raises(SettingsError) as caught:
             ask("features", category)

@@ -30,7 +30,7 @@ def check(
     """
     check_writable(json_file)
     *_, record = watch(run_check(data), "reading")
-    report, found = record.report, record.report.as_json()
+    report, found = record.result, record.result.as_json()
     print(f"Found {report.layout}.")
     for name, part in found["categories"].items():
         defects = ", ".join(f"{kind} {number}" for kind, number in part["defects"].items())

@@ -105,7 +105,7 @@ def threshold(
             else:
                 for record in watch(of_folder(loaded, name, good, false_alarm_rate), "scoring"):
                     skipped |= record.note.startswith("Skipped")
-                chosen[name] = record.info
+                chosen[name] = record.result
         save_info(model, loaded.info.model_copy(update={"categories": loaded.info.categories | chosen}))
     for name, info in chosen.items():
         print(f"{name}: {describe(info)}")

@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from fmcore.data import Progress
 from fmcore.data.folders import find_good_images
 from fmcore.detector.features import readable
 from fmcore.detector.settings import FitSettings
@@ -131,15 +132,6 @@ def why_no_threshold(count: int, false_alarm_rate: float, trained: bool) -> str:
     )
 
 
-class ThresholdRecord(NamedTuple):
-    """``done`` of ``total`` pictures; ``note`` is a sentence worth showing; the last record carries the category."""
-
-    done: int
-    total: int
-    note: str = ""
-    info: CategoryInfo | None = None
-
-
 def of_rate(info: CategoryInfo, rate: float) -> CategoryInfo:
     """With a threshold of another rate. Raises `SettingsError` if the fit held out no scores, or too few for it."""
     if not info.scores:
@@ -155,8 +147,9 @@ def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
     return info.model_copy(update={"threshold": threshold, "note": ""})
 
 
-def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[ThresholdRecord]:
-    """With a threshold from good pictures that the model has not seen, but for those that are unlike the others.
+def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[Progress]:
+    """With a threshold from good pictures that the model has not seen, but for those that are unlike the others: the
+    result of the last record.
 
     ``rate`` of false alarms; None: that of the threshold so far, or the default of a fit. Raises `DataError` if none
     can be read, `SettingsError` if they are too few for the rate.
@@ -173,14 +166,14 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
             names.append(path.name)
         except ImageError as error:
             note = f"Skipped: {error}"
-        yield ThresholdRecord(done, len(pictures), note)
+        yield Progress(done, len(pictures), note)
     if not scores:
         raise DataError(f"None of the {len(pictures)} images in '{folder}' could be read.")
     unlike = find_outliers(np.array(scores))
     left = ", ".join(f"'{names[number]}'" for number in unlike)
     note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
     info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
-    yield ThresholdRecord(len(pictures), len(pictures), note, info)
+    yield Progress(len(pictures), len(pictures), note, info)
 
 
 def describe(info: CategoryInfo) -> str:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmcore.data import Progress
 from fmcore.data.folders import TestItem
 from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.decomposition.sampled import FisherMaps, fisher_maps
 from fmcore.errors import DataError, ImageError, SettingsError
-from fmcore.evaluation import Progress
 from fmcore.evaluation.metrics import auroc
 from fmcore.fields.field import VelocityField
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
@@ -123,7 +123,7 @@ def sweep(
         SweepResult(paths, heat, **_aurocs(found, defective, masks, resize_map), evaluations=paths.paths * paths.times)
         for (paths, heat), found in zip(cases, maps, strict=True)
     )
-    yield Progress(len(images), len(images), tuple(results))
+    yield Progress(len(images), len(images), result=tuple(results))
 
 
 class FisherRecord(NamedTuple):
@@ -181,7 +181,7 @@ def measure_speed(cases: Mapping[str, Sequence[Callable]], items: Sequence[TestI
     for index, label in enumerate(cases):
         seconds, processor = np.moveaxis(spent[:, index], 2, 0)
         result[label] = {"seconds": seconds, "processor": processor, "image_auroc": auroc(found[:, index], defective)}
-    yield Progress(len(turns), len(turns), result)
+    yield Progress(len(turns), len(turns), result=result)
 
 
 def _now() -> tuple[float, float]:
@@ -223,7 +223,7 @@ def measure_scaling(run: Callable[[int], Any], sizes: Sequence[int], *, most_sec
     sizes, seconds, megabytes = map(list, zip(*rows, strict=True))
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(rows) > 1 else None
     found = {"sizes": sizes, "seconds": seconds, "megabytes": megabytes, "exponent": slope}
-    yield Progress(len(rows), len(rows), found)
+    yield Progress(len(rows), len(rows), result=found)
 
 
 def _memory(reset: bool = False) -> float:

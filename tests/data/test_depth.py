@@ -93,7 +93,7 @@ def test_check_says_the_depth_and_what_is_beyond_it(tmp_path):
     write(tmp_path / "test" / "good", 10, range(5, 7))
     write(tmp_path / "test" / "bad", 12, range(8, 10))
     *_, record = check(tmp_path)
-    said = [note for note in record.report.notes if "bit" in note or "larger" in note]
+    said = [note for note in record.result.notes if "bit" in note or "larger" in note]
     assert len(said) == 2 and "10-bit values" in said[0] and "(bad)" in said[1]
 
 

@@ -89,6 +89,6 @@ def test_what_is_not_read_is_counted_and_said(call, model_folder, tmp_path):
     said = not_read(folder)
     assert said in find_good_images(folder).summary()
     *_, record = check(folder)
-    assert record.report.notes == [said]
+    assert record.result.notes == [said]
     code, _, err = call("score", model_folder, folder, "--out", tmp_path / "out")
     assert code == 0 and said in err and "3 of 3 images scored" in err

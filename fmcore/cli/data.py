@@ -12,7 +12,6 @@ from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writ
 from fmcore.data.check import check as run_check
 from fmcore.data.rendered import RenderSettings, write_dataset
 from fmcore.evaluation import benchmark as bench
-from fmcore.evaluation.benchmark_table import make_table, markdown
 
 LISTED = 20  # lines printed per list; --json holds all
 
@@ -65,15 +64,15 @@ def benchmark(
     """
     settings, categories = bench.BenchmarkSettings.parse(**options), bench.find_categories(data)
     check_writable(out, folder=True)
-    found = ", ".join(f"{c.name}: {len(c.good)} good, {len(c.items)} test images" for c in categories)
-    notes.print(f"Found {found}.")
+    found = [f"{name}: {len(good)} good, {len(items)} test images" for name, (good, items) in categories.items()]
+    notes.print(f"Found {', '.join(found)}.")
     remedy, results = f"Repeat the same command to go on from here ('{out}').", []
     try:
         records = bench.benchmark(categories, settings, out, device=check_device(device))
         for record in watch(records, lambda r: (f"{r.category} {r.method} seed {r.seed}", f": {r.stage}"), remedy):
             results += [] if record.result is None else [record.result]
     finally:
-        print(table := markdown(make_table(results)))
+        print(table := bench.markdown(bench.make_table(results)))
     (out / "table.md").write_text(table + "\n", encoding="utf-8", errors="backslashreplace")
     unreadable = dict.fromkeys(item["reason"] for result in results for item in result["unreadable"])
     for reason in unreadable:

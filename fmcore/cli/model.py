@@ -115,7 +115,6 @@ def threshold(
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder: the closed form on feature maps.")],
     out: Annotated[Path, typer.Option(help="File to write, as parts.onnx.")],
-    form: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
     category: Category = None,
 ) -> None:
     """Write a detector with its encoder as one ONNX file: image in, heat map and score out.
@@ -133,7 +132,7 @@ def export(
     Example: python -m fmcore export models/parts --out parts.onnx
     """
     check_writable(out)
-    print(write_export(load_model(model), out, category, form))
+    print(write_export(load_model(model), out, category))
 
 
 @with_settings(options=evaluation.EvaluateSettings, paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)

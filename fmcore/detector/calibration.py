@@ -13,10 +13,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from fmcore.data import Progress
-from fmcore.data.folders import find_good_images
+from fmcore.data.folders import find_good_images, read_pictures
+from fmcore.data.picture import Picture
 from fmcore.detector.features import readable
 from fmcore.detector.settings import FitSettings
-from fmcore.errors import DataError, ImageError, SettingsError
+from fmcore.errors import DataError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
 
 if TYPE_CHECKING:
@@ -157,23 +158,20 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     found, info = find_good_images(folder).categories, model.info.categories[category]
     if len(found) > 1 and category not in found:
         raise DataError(f"'{folder}' holds several categories, and none is named '{category}': give one folder.")
-    pictures, names, scores = found.get(category) or next(iter(found.values())), [], []
+    paths, names, scores = found.get(category) or next(iter(found.values())), [], []
     rate = check_rate((info.threshold or FitSettings()).false_alarm_rate if rate is None else rate)
-    for done, path in enumerate(pictures, start=1):
-        note = ""
-        try:
-            scores.append(model.score(path, category).score)
-            names.append(path.name)
-        except ImageError as error:
-            note = f"Skipped: {error}"
-        yield Progress(done, len(pictures), note)
+    for done, picture in enumerate(read_pictures(paths), start=1):
+        if isinstance(picture, Picture):
+            scores.append(model.score(picture, category).score)
+            names.append(paths[done - 1].name)
+        yield Progress(done, len(paths), "" if isinstance(picture, Picture) else f"Skipped: {picture}")
     if not scores:
-        raise DataError(f"None of the {len(pictures)} images in '{folder}' could be read.")
+        raise DataError(f"None of the {len(paths)} images in '{folder}' could be read.")
     unlike = find_outliers(np.array(scores))
     left = ", ".join(f"'{names[number]}'" for number in unlike)
     note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
     info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
-    yield Progress(len(pictures), len(pictures), note, info)
+    yield Progress(len(paths), len(paths), note, info)
 
 
 def describe(info: CategoryInfo) -> str:

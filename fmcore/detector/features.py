@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmcore.data.folders import read_pictures
 from fmcore.data.picture import Picture
 from fmcore.errors import DataError, ImageError
 from fmcore.views import View
-
-SAMPLE = 32  # pictures whose statistics make a view
 
 
 class Features(Sequence[Tensor]):
@@ -35,12 +34,11 @@ class Features(Sequence[Tensor]):
         """Every readable picture once, in order. Raises `DataError` where the temporary file finds no room."""
         self.unreadable, self._readable = [], []
         self._file = tempfile.TemporaryFile(prefix="fmcore-", buffering=0)
-        for index, source in enumerate(self.pictures):
-            try:
-                tensor = self.view(Picture.of(source)).cpu()
-            except ImageError as error:
-                self.unreadable.append(str(error))
+        for index, found in enumerate(read_pictures(self.pictures)):
+            if isinstance(found, ImageError):
+                self.unreadable.append(str(found))
                 continue
+            tensor = self.view(found).cpu()
             try:
                 self._file.write(tensor.numpy().tobytes())
             except OSError as error:
@@ -72,22 +70,6 @@ class Features(Sequence[Tensor]):
             else:
                 digest.update(Picture.of(source).pixels.tobytes())
         return digest.hexdigest()
-
-
-def sample_of(pictures: Sequence[Any], count: int = SAMPLE) -> list[Picture]:
-    """At most ``count`` readable pictures, evenly spread over the list. Raises `DataError` if none can be read."""
-    found, reason = [], ""
-    step = max(1, len(pictures) // count)
-    for index in sorted(range(len(pictures)), key=lambda number: number % step > 0):  # others where one is unreadable
-        try:
-            found.append(Picture.of(pictures[index]))
-        except ImageError as error:
-            reason = reason or f" The first: {error}"
-        if len(found) == count:
-            break
-    if not found:
-        raise DataError(f"None of the {len(pictures)} images could be read.{reason}")
-    return found
 
 
 def shuffled(count: int, seed: int) -> list[int]:

@@ -20,7 +20,7 @@ from torch.utils.data import ConcatDataset, Subset
 from fmcore.data.folders import describe_set
 from fmcore.data.mask import read_mask
 from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
-from fmcore.detector.features import Features, readable, sample_of, shuffled
+from fmcore.detector.features import Features, readable, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError
@@ -176,8 +176,7 @@ def _trained(
 
 def _view(sources: Sequence[Any], settings: FitSettings) -> View:
     about = describe_set(sources)
-    sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
-    view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
+    view = settings.view_class.fit(about.sample, about.height, about.width, about.is_gray, **settings.view_options())
     mask = read_mask(settings.roi) if settings.roi else None
     if mask is not None and abs(mask.shape[1] * about.height / (mask.shape[0] * about.width) - 1) > 0.02:
         sides, shape = f"{mask.shape[1]} x {mask.shape[0]}", f"{about.width} x {about.height}"

@@ -56,8 +56,8 @@ QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
         (("evaluate", "{model}", "{model}"), ("no 'test' folder",)),
         (("evaluate", "{model}", "{data}", "--json", "{model}"), ("is a folder",)),
         (("check", "{data}", "--json", "{model}"), ("is a folder",)),
-        (("render", "{tmp}/r", "--size", 7), ("'size' = 7",)),
-        (("render", "{model}/model.json"), ("model.json", "is a file")),
+        (("benchmark", "{data}", "--out", "{tmp}/r", "--size", 7), ("'size' = 7",)),
+        (("benchmark", "{data}", "--out", "{model}/model.json"), ("model.json", "is a file")),
         (("score", "{model}", "{data}", "--out", "{model}/model.json"), ("model.json", "is a file")),
         (("score", "{model}", "{data}", "--out", "{model}/model.json/deep/o"), ("cannot be written",)),
         (("score", "{model}", "{data}", "--out", "{tmp}/" + 300 * "x"), ("cannot be written", "name too long")),
@@ -125,7 +125,7 @@ def test_help_names_every_command_and_says_where_to_begin(call):
     assert "python -m fmcore fit GOOD_IMAGES --out MODEL" in out
 
 
-@pytest.mark.parametrize("name", ["render", "benchmark", "evaluate", "score"])
+@pytest.mark.parametrize("name", ["benchmark", "evaluate", "score"])
 def test_every_option_is_described_by_more_than_its_name(name):
     for option in load(name).params:
         text = (getattr(option, "help", None) or "").partition(" (default")[0]

@@ -61,7 +61,6 @@ def test_the_example_of_the_help_gives_the_scores_of_the_model(model, tmp_path, 
 def test_what_cannot_be_exported_is_one_sentence(model, gaussian_model, tmp_path, monkeypatch):
     for made, options, parts in (
         (gaussian_model, {}, ("closed form on feature maps",)),
-        (model, {"form": "openvino"}, ("'openvino'", "onnx")),
         (model, {"category": "y"}, ("'y'",)),
     ):
         with pytest.raises((ModelError, SettingsError)) as caught:

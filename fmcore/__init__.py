@@ -36,10 +36,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from fmcore.detector.model import Model
-    from fmcore.detector.score import Result
 
 __version__ = "0.2.0"
-__all__ = ["fit", "load_model", "score"]
+__all__ = ["fit", "load_model"]
 
 
 def fit(good: Any, *, device: str = "cpu", **settings: Any) -> Model:
@@ -66,8 +65,3 @@ def load_model(folder: str | Path, device: str = "cpu") -> Model:
     from fmcore.detector.model import load_model
 
     return load_model(folder, device)
-
-
-def score(model: Model | str | Path, picture: Any, category: str | None = None) -> Result:
-    """Score a picture under a model or the folder of one; see `fmcore.detector.score.score`."""
-    return (load_model(model) if isinstance(model, str | Path) else model).score(picture, category)

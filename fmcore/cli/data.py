@@ -15,7 +15,7 @@ from fmcore.data.check import in_both
 from fmcore.data.folders import find_good_images
 from fmcore.detector import fit as fitting
 from fmcore.detector.calibration import describe
-from fmcore.detector.model import FILE, save_model
+from fmcore.detector.model import FILE
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import ModelError
 from fmcore.evaluation import benchmark as bench
@@ -78,7 +78,7 @@ def fit(
         for record in watch(records, _label, remedy, lambda stop: bool(total(nothing + stop, accelerator))):
             skipped |= record.note.startswith("Skipped")
         if accelerator is None or accelerator.is_main_process:
-            save_model(out, record.model, half=half)
+            record.model.save(out, half=half)
             forget(out)
         if accelerator is not None:
             accelerator.wait_for_everyone()

@@ -104,10 +104,10 @@ def read_pictures(sources: Iterable[Any]) -> Iterator[Picture | ImageError]:
             yield error
 
 
-def find_good_images(data: str | Path, *, allow_empty: bool = False) -> DataFolder:
-    """`read_folder` for training. Raises `DataError` also where a category has no image, but with ``allow_empty``."""
+def find_good_images(data: str | Path) -> DataFolder:
+    """`read_folder` for training. Raises `DataError` also where a category has no image."""
     found = read_folder(data)
-    if not allow_empty and (empty := [name for name, paths in found.categories.items() if not paths]):
+    if empty := [name for name, paths in found.categories.items() if not paths]:
         expected = " ".join(["expected good images, directly or in train/good (MVTec layout).", *found.notes])
         raise DataError(f"No image found for {', '.join(empty)} in '{data}': {expected}")
     return found

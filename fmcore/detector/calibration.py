@@ -56,25 +56,13 @@ class NormalRange:
         return float(3 * np.quantile((weights * self.upper).mean(0), 0.9))
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Held-out scores ``(n,)``, the threshold or the ``reason`` why there is none, the numbers of ``outliers`` (which
-    count neither for the threshold nor for the range), and the normal range."""
-
-    scores: np.ndarray
-    threshold: Threshold | None
-    reason: str
-    outliers: tuple[int, ...]
-    normal_range: NormalRange
-
-
-def calibrate(mismatches: list[Mismatch], heat: HeatSettings, false_alarm_rate: float) -> Calibration:
-    """From the mismatch of held-out normal images (at least one)."""
+def calibrate(mismatches: list[Mismatch], heat: HeatSettings) -> tuple[np.ndarray, tuple[int, ...], NormalRange]:
+    """Of the mismatch of held-out normal images (at least one): scores ``(n,)`` without those of outliers, the numbers
+    of these, and the normal range of the others."""
     scores = np.array([image_score(m.heatmap(heat)) for m in mismatches])
     outliers = find_outliers(scores)
-    threshold, reason = conformal_threshold(np.delete(scores, outliers), false_alarm_rate)
     kept = [m for number, m in enumerate(mismatches) if number not in outliers]
-    return Calibration(scores, threshold, reason, outliers, _normal_range(kept, heat))
+    return np.delete(scores, outliers), outliers, _normal_range(kept, heat)
 
 
 def find_outliers(scores: np.ndarray) -> tuple[int, ...]:
@@ -137,7 +125,7 @@ def of_rate(info: CategoryInfo, rate: float) -> CategoryInfo:
     """With a threshold of another rate. Raises `SettingsError` if the fit held out no scores, or too few for it."""
     if not info.scores:
         raise SettingsError("The model keeps no scores of its fit: give good images with --from, or fit it again.")
-    return _with_threshold(info, np.array(info.scores), check_rate(rate))
+    return _with_threshold(info, np.array(info.scores), FitSettings.parse(false_alarm_rate=rate).false_alarm_rate)
 
 
 def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
@@ -159,7 +147,8 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     if len(found) > 1 and category not in found:
         raise DataError(f"'{folder}' holds several categories, and none is named '{category}': give one folder.")
     paths, names, scores = found.get(category) or next(iter(found.values())), [], []
-    rate = check_rate((info.threshold or FitSettings()).false_alarm_rate if rate is None else rate)
+    fallback = info.threshold or FitSettings()
+    rate = FitSettings.parse(false_alarm_rate=fallback.false_alarm_rate if rate is None else rate).false_alarm_rate
     for done, picture in enumerate(read_pictures(paths), start=1):
         if isinstance(picture, Picture):
             scores.append(model.score(picture, category).score)
@@ -192,13 +181,6 @@ def check_value(value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise SettingsError(f"A threshold of {value} is not usable: give a number that is not negative.")
     return value
-
-
-def check_rate(rate: float) -> float:
-    """Itself. Raises `SettingsError` if it can be no rate of false alarms."""
-    if not 0 < rate < 1:
-        raise SettingsError(f"A false-alarm rate of {rate} is not usable: give a share between 0 and 1, as 0.01.")
-    return rate
 
 
 def _with_threshold(info: CategoryInfo, scores: np.ndarray, rate: float, origin: str = "") -> CategoryInfo:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from fmcore.data.folders import describe_set
 from fmcore.data.mask import read_mask
-from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
+from fmcore.detector.calibration import NormalRange, calibrate, conformal_threshold, held_out_count, why_no_threshold
 from fmcore.detector.features import Features, readable, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
 from fmcore.detector.settings import FitSettings
@@ -211,13 +210,14 @@ def _calibrated(
         mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None], full.roi))
         names.append(features.name(number))
         yield FitRecord("calibration", len(names), total)
-    found = calibrate(mismatches, heat, fit.false_alarm_rate)
+    scores, outliers, normal_range = calibrate(mismatches, heat)
+    threshold, reason = conformal_threshold(scores, fit.false_alarm_rate)
     info = CategoryInfo(
         view=PartInfo.of(features.view),
         field=field and PartInfo.of(field),
-        threshold=found.threshold,
-        note=found.reason,
-        unlike=tuple(names[number] for number in found.outliers),
-        scores=tuple(np.delete(found.scores, found.outliers).tolist()),
+        threshold=threshold,
+        note=reason,
+        unlike=tuple(names[number] for number in outliers),
+        scores=tuple(scores.tolist()),
     )
-    return _Category(info, features.view, field, found.normal_range, len(features))
+    return _Category(info, features.view, field, normal_range, len(features))

@@ -147,36 +147,31 @@ class Model:
         return score(self, pictures, category)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
-        """`save_model`."""
-        save_model(folder, self, half=half)
-
-
-def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
-    """Write a model folder. ``half`` stores all weights as float16; what a field says is exact in half precision is
-    always stored so. Raises `ModelError` if it cannot be written."""
-    folder = Path(folder)
-    try:
-        (folder / FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"'{folder / FILE}' cannot be replaced ({error}): give another folder.") from None
-    tensors: dict[str, Tensor] = {}
-    for prefix, part in model.parts().items():
-        exact = getattr(part, "stored_as_half", ())
-        for name, tensor in part.state_dict().items():
-            to_half = name in exact or (half and tensor.is_floating_point())
-            tensors[prefix + name] = tensor.half() if to_half else tensor
-    for index, name in enumerate(model.categories):
-        if (known := model.normal_ranges.get(name)) is not None:
-            tensors |= {f"range.{index}.{part}": torch.from_numpy(getattr(known, part)) for part in RANGE}
-    shards = split_torch_state_dict_into_shards(tensors, max_shard_size=SHARD_BYTES).filename_to_tensors.values()
-    files = tuple(f"weights-{number:02d}.safetensors" for number in range(len(shards)))
-    for file, names in zip(files, shards, strict=True):
-        save_atomically(folder / file, {name: tensors[name] for name in names}, {})
-    save_info(folder, model.info.model_copy(update={"files": files, "versions": current_versions()}))
-    # A larger model that was here before leaves files that nothing names any more, a killed process parts of files.
-    parts = [path for pattern in (".weights-*", f".{FILE}.*") for path in folder.glob(pattern)]
-    for old in {*parts, *folder.glob("weights-*.safetensors")} - {folder / name for name in files}:
-        old.unlink()
+        """Write a model folder. ``half`` stores all weights as float16; what a field says is exact in half precision is
+        always stored so. Raises `ModelError` if it cannot be written."""
+        folder = Path(folder)
+        try:
+            (folder / FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise ModelError(f"'{folder / FILE}' cannot be replaced ({error}): give another folder.") from None
+        tensors: dict[str, Tensor] = {}
+        for prefix, part in self.parts().items():
+            exact = getattr(part, "stored_as_half", ())
+            for name, tensor in part.state_dict().items():
+                to_half = name in exact or (half and tensor.is_floating_point())
+                tensors[prefix + name] = tensor.half() if to_half else tensor
+        for index, name in enumerate(self.categories):
+            if (known := self.normal_ranges.get(name)) is not None:
+                tensors |= {f"range.{index}.{part}": torch.from_numpy(getattr(known, part)) for part in RANGE}
+        shards = split_torch_state_dict_into_shards(tensors, max_shard_size=SHARD_BYTES).filename_to_tensors.values()
+        files = tuple(f"weights-{number:02d}.safetensors" for number in range(len(shards)))
+        for file, names in zip(files, shards, strict=True):
+            save_atomically(folder / file, {name: tensors[name] for name in names}, {})
+        save_info(folder, self.info.model_copy(update={"files": files, "versions": current_versions()}))
+        # A larger model that was here before leaves files that nothing names any more, a killed process parts of files.
+        parts = [path for pattern in (".weights-*", f".{FILE}.*") for path in folder.glob(pattern)]
+        for old in {*parts, *folder.glob("weights-*.safetensors")} - {folder / name for name in files}:
+            old.unlink()
 
 
 def save_info(folder: str | Path, info: ModelInfo) -> None:

@@ -24,7 +24,7 @@ from pydantic import Field
 from fmcore.data.folders import TestItem, find_good_images, find_test_sets
 from fmcore.detector.features import Features
 from fmcore.detector.fit import fit
-from fmcore.detector.model import FILE, current_versions, load_model, save_model
+from fmcore.detector.model import FILE, current_versions, load_model
 from fmcore.detector.settings import PIXELS, FitSettings
 from fmcore.errors import DataError, ModelError
 from fmcore.evaluation.baselines import CLOSED, ON_FIELD, TRAINED, on_field
@@ -139,7 +139,7 @@ def _build(
     if not (folder / FILE).is_file():
         for step in fit(good, wanted, folder=folder, device=device):
             yield record(f"{name} {step.stage}", step.done, step.total)
-        save_model(folder, step.model)
+        step.model.save(folder)
     model = load_model(folder, device)
     view, info, started = model.view(), model.info, time.perf_counter()
     if info.training["fit"] != wanted.model_dump(mode="json"):

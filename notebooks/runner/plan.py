@@ -9,7 +9,7 @@ from typing import Any
 from common.category import evaluate_settings, fit_settings, render_settings
 from fmcore.data import Progress
 from fmcore.data.check import check
-from fmcore.data.folders import find_good_images, find_test_items
+from fmcore.data.folders import find_good_images, find_test_items, read_folder
 from fmcore.data.picture import read_picture
 from fmcore.data.rendered import CATEGORIES
 from fmcore.errors import DataError, SettingsError
@@ -175,7 +175,7 @@ def _check(
 def _category_folders(data: str | Path, wanted: list[str]) -> dict[str, Path]:
     """Folders of the categories by name: ``data`` itself, or those in it, or only the ``wanted`` ones."""
     root = Path(data).resolve()
-    found = {n: root / n if (root / n).is_dir() else root for n in find_good_images(root, allow_empty=True).categories}
+    found = {n: root / n if (root / n).is_dir() else root for n in read_folder(root).categories}
     for name in wanted:
         if name not in found:
             raise SettingsError(f"There is no category '{name}' in '{root}': it has {', '.join(found)}.")

@@ -46,7 +46,7 @@ QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
         (("score", "{model}", "{data}", "--out", "{tmp}/o", "--masks", "--times", 2), ("threshold", "--threshold")),
         (("threshold", "{model}", "--value", -1), ("threshold of -1",)),
         (("threshold", "{model}", "--value", 1, "--false-alarm-rate", 0.1), ("--value",)),
-        (("threshold", "{model}", "--false-alarm-rate", 1.5), ("rate of 1.5",)),
+        (("threshold", "{model}", "--false-alarm-rate", 1.5), ("'false_alarm_rate' = 1.5",)),
         (("threshold", "{model}", "--false-alarm-rate", 0.01), ("12 held-out", "99")),
         (("threshold", "{model}", "--from", "{tmp}/nowhere"), ("There is no folder",)),
         (("threshold", "{model}", "--from", "{few}"), ("2 held-out", "4")),

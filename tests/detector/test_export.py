@@ -14,7 +14,6 @@ from PIL import Image
 from fmcore.cli import model as commands
 from fmcore.data.picture import Picture
 from fmcore.detector.export import export
-from fmcore.detector.model import save_model
 from fmcore.detector.score import score_steps
 from fmcore.errors import ModelError, SettingsError
 from fmcore.mismatch import Mismatch
@@ -36,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def test_the_example_of_the_help_gives_the_scores_of_the_model(model, tmp_path, call, monkeypatch, capsys):
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     code, out, _ = call("export", tmp_path / "model", "--out", tmp_path / "parts.onnx")
     view = model.view()
     assert code == 0 and f"({view.pixel_height}, {view.pixel_width}, 3)" in out and "bicubic" in out

@@ -54,7 +54,7 @@ class Picture:
                     source.load()  # whole, as a reduced decoding would change the caller's image
                 return cls(*decode(source, "image"), full)
         if isinstance(source, np.ndarray):
-            return cls(_from_array(source), full={"u": 256**source.itemsize - 1, "f": 1}.get(source.dtype.kind, 255))
+            return _from_array(source)
         raise ImageError(f"A {type(source).__name__} is no picture: give a path, a PIL image or a NumPy array.")
 
     @property
@@ -120,21 +120,18 @@ def resize_map(values: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
-    """Pixels as `Picture` states them."""
-    shape, kind = array.shape, array.dtype
+def _from_array(array: np.ndarray) -> Picture:
+    shape, kind = array.shape, array.dtype.kind
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
         raise ImageError(f"An array of shape {shape} is no picture: give (H, W), (H, W, 3) or (H, W, 4).")
-    full = {"u1": 255, "u2": 65535, "b1": 1}.get(f"{kind.kind}{kind.itemsize}", 1 if kind.kind == "f" else 0)
+    full = {"u1": 255, "u2": 65535}.get(f"{kind}{array.itemsize}", 1 if kind in "bf" else 0)
     if not full:
-        raise ImageError(f"An array of {kind} is no picture: give uint8, uint16, bool, or floats in [0, 1].")
+        raise ImageError(f"An array of {array.dtype} is no picture: give uint8, uint16, bool, or floats in [0, 1].")
     values = array[..., 0] if shape[2:] == (1,) else array
     if full == 255 and shape[2:] != (4,):
-        return np.ascontiguousarray(values)
-    values = scaled(values, full, "array")
-    if shape[2:] == (4,):
-        values = on_white(values)
-    return _as_bytes(values) if full == 255 or kind.kind == "b" else values
+        return Picture(np.ascontiguousarray(values))
+    values = on_white(scaled(values, full, "array"))
+    return Picture(_as_bytes(values)) if full == 255 or kind == "b" else Picture(values, full=full)
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:

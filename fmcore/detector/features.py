@@ -26,7 +26,6 @@ class Features(Sequence[Tensor]):
 
     def __init__(self, pictures: Sequence[Any], view: View):
         self.pictures, self.view = list(pictures), view
-        self.shape = (view.channels, view.height, view.width)
         self.unreadable: list[str] = []
         self._readable: list[int] = []
 
@@ -52,8 +51,8 @@ class Features(Sequence[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         self._readable[number]  # IndexError ends an iteration
-        size = 4 * math.prod(self.shape)
-        return torch.from_numpy(np.array(np.memmap(self._file, np.float32, "r", number * size, self.shape)))
+        size = 4 * math.prod(self.view.shape)
+        return torch.from_numpy(np.array(np.memmap(self._file, np.float32, "r", number * size, self.view.shape)))
 
     def name(self, number: int) -> str:
         """What messages call a picture."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import fmcore
 from fmcore.detector.calibration import NormalRange, Threshold
-from fmcore.detector.score import Result, score
+from fmcore.detector.score import Verdict, score
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields import FIELDS
 from fmcore.fields.field import Field, VelocityField
@@ -140,7 +140,7 @@ class Model:
             return views | {"shared.": self.shared}
         return views | {f"field.{index}.": self.fields[name] for index, name in enumerate(self.categories)}
 
-    def score(self, pictures: Any, category: str | None = None) -> Result | list[Result]:
+    def score(self, pictures: Any, category: str | None = None) -> Verdict | list[Verdict]:
         """`fmcore.detector.score.score` of one picture, or a list of results for a list of them."""
         if isinstance(pictures, Sequence) and not isinstance(pictures, str):
             return [score(self, picture, category) for picture in pictures]

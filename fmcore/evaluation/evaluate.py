@@ -13,7 +13,7 @@ from fmcore.data import Progress
 from fmcore.data.folders import TestItem, find_test_sets
 from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.detector.model import Model
-from fmcore.detector.score import judge, score_steps
+from fmcore.detector.score import score_steps
 from fmcore.errors import DataError, ImageError, ModelError
 from fmcore.evaluation.metrics import NAMES, PixelMetrics, image_intervals, image_metrics, interval_of_mean
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score
@@ -39,14 +39,13 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
 
     def heatmap(picture: Picture) -> np.ndarray:
         remarks.extend(filter(None, [model.view(category).remark(picture)]))
-        mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
-        return judge(model, mismatch, paths, heat, category).heatmap
+        return Mismatch.collect(score_steps(model, picture, paths, category)).heatmap(heat)
 
     inside = model.view(category).inside
     for progress in measure(items, heatmap, settings.pixel_size, settings.bootstrap, settings.seed, inside):
         if progress.result is None:
             yield progress
-    threshold = model.threshold(category) if (paths, heat) == (info.paths, info.heat) else None
+    threshold = model.threshold(category) if model.is_own(paths, heat) else None
     images = progress.result["images"]
     used = settings.model_copy(update={"paths": paths, "heat": heat}).model_dump(exclude={"category"})
     result = {

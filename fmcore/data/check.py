@@ -13,8 +13,7 @@ from typing import Any
 from fmcore.data import Progress
 from fmcore.data.decoder import KEPT_PIXELS
 from fmcore.data.folders import DataFolder, TestItem, find_good_images, read_folder
-from fmcore.data.mask import read_mask
-from fmcore.data.picture import bits_of, read_picture
+from fmcore.data.picture import bits_of, read_mask, read_picture
 from fmcore.errors import ImageError
 
 MEMORY = 850_000_000  # bytes that `fit` takes at its defaults without pictures, as measured at 40 to 1,100 of them

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from torch.utils.data import ConcatDataset, Subset
 
 from fmcore.data.folders import describe_set
-from fmcore.data.mask import read_mask
+from fmcore.data.picture import read_mask
 from fmcore.detector.calibration import NormalRange, calibrate, conformal_threshold, held_out_count, why_no_threshold
 from fmcore.detector.features import Features, readable, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo

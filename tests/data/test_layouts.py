@@ -10,7 +10,7 @@ from PIL import Image
 from fmcore.data.check import check
 from fmcore.data.folders import find_good_images, find_test_items, read_folder
 from fmcore.data.layouts import not_read
-from fmcore.data.mask import read_mask
+from fmcore.data.picture import read_mask
 
 
 def test_mvtec_loco_has_a_folder_of_masks_per_image(tmp_path):

@@ -142,7 +142,7 @@ def _trained(
         order = shuffled(len(features), settings.seed)
         count = held_out_count(len(order), settings.false_alarm_rate)
         held[name], seen[name] = order[:count], order[count:]
-        about.update(f"{view.config} {features.fingerprint} {seen[name]}".encode())
+        about.update(f"{view.config} {features.digest.hexdigest()} {seen[name]}".encode())
         if options.get("start") != "none":
             starts.append(FIELDS[view.closed_form].fit(Subset(features, sorted(seen[name]))).to(device))
         yield FitRecord("field", len(held), len(every))

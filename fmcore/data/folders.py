@@ -16,9 +16,7 @@ from typing import Any
 from fmcore.data import layouts
 from fmcore.data.decoder import full_scale, open_image, upright_size
 from fmcore.data.heatmap_file import HEAT, is_heatmap
-from fmcore.data.layouts import GOOD as GOOD
-from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
-from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
+from fmcore.data.layouts import Category, TestItem, folders_in, list_images, not_read, only_images, read_category
 from fmcore.data.picture import Picture, bits_of, read_picture
 from fmcore.errors import DataError, ImageError
 
@@ -146,7 +144,7 @@ def _read_folder(root: Path) -> DataFolder:
     if not root.is_dir():
         raise DataError(f"'{root}' is a file: give the folder that holds the images.")
     name, absent = root.resolve().name, []
-    if (visa := read_visa(root)) is not None:
+    if (visa := layouts.read_visa(root)) is not None:
         found, absent = visa
         lost = f" ({len(absent)} categories of its table have no folder)" if absent else ""
         layout = f"the VisA layout{lost}"

@@ -95,11 +95,11 @@ def find_categories(data: list[Path]) -> dict[str, Category]:
     a name occurs twice."""
     found = {}
     for root in data:
-        tests = find_test_sets(root)
-        for name, good in find_good_images(root).categories.items():
+        tests, good = find_test_sets(root), find_good_images(root).categories
+        for name in filter(tests.get, good):
             if name in found:
                 raise DataError(f"Category '{name}' occurs twice: give each once.")
-            found[name] = good, tests[name]
+            found[name] = good[name], tests[name]
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -141,6 +142,12 @@ def test_unknown_methods_and_double_categories_are_refused(categories, tmp_path)
     with pytest.raises(DataError) as error:
         find_categories([root, root])
     assert_one_sentence(error.value, "twice")
+
+
+def test_categories_without_test_images_are_left_out(tmp_path):
+    write_category(tmp_path / "data" / "blob")
+    shutil.rmtree(write_category(tmp_path / "data" / "spot") / "test")
+    assert list(find_categories([tmp_path / "data"])) == ["blob"]
 
 
 def test_unreadable_images_are_left_out(tmp_path):

@@ -28,11 +28,15 @@ USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not w
 UNLIKE = 6.0  # robust standard deviations of the logarithm from which a normal image's score is an outlier
 
 
-class Threshold(BaseModel):
-    """Largest score still called normal; at most the share ``false_alarm_rate`` of new normal images is expected above
-    it, judged by ``held_out`` normal images. ``origin`` says in a few words where the value comes from."""
+class Stored(BaseModel):
+    """A part of the JSON of a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Threshold(Stored):
+    """Largest score still called normal; at most the share ``false_alarm_rate`` of new normal images is expected above
+    it, judged by ``held_out`` normal images. ``origin`` says in a few words where the value comes from."""
 
     value: float
     false_alarm_rate: float

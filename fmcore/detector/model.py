@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 import fmcore
-from fmcore.detector.calibration import NormalRange, Threshold
+from fmcore.detector.calibration import NormalRange, Stored, Threshold
 from fmcore.detector.score import Verdict, score
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields import FIELDS
@@ -34,11 +33,7 @@ SHARD_BYTES = 9_000_000  # the Hub takes larger files by LFS only; a larger tens
 RANGE = ("times", "lower", "upper")
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PartInfo(_Stored):
+class PartInfo(Stored):
     """What rebuilds an empty view or field."""
 
     kind: str
@@ -49,7 +44,7 @@ class PartInfo(_Stored):
         return cls(kind=part.kind, config=part.config)
 
 
-class CategoryInfo(_Stored):
+class CategoryInfo(Stored):
     """One category; ``field`` is None where the model has one field for all. ``note`` says why there is no threshold;
     ``unlike`` names the good images that are unlike the others and did not count for it; ``scores`` are those of the
     held-out ones that did."""
@@ -62,7 +57,7 @@ class CategoryInfo(_Stored):
     scores: tuple[float, ...] = ()
 
 
-class ModelInfo(_Stored):
+class ModelInfo(Stored):
     """The JSON beside the weights."""
 
     format: Literal[3] = FORMAT
@@ -140,11 +135,9 @@ class Model:
             return views | {"shared.": self.shared}
         return views | {f"field.{index}.": self.fields[name] for index, name in enumerate(self.categories)}
 
-    def score(self, pictures: Any, category: str | None = None) -> Verdict | list[Verdict]:
-        """`fmcore.detector.score.score` of one picture, or a list of results for a list of them."""
-        if isinstance(pictures, Sequence) and not isinstance(pictures, str):
-            return [score(self, picture, category) for picture in pictures]
-        return score(self, pictures, category)
+    def score(self, picture: Any, category: str | None = None) -> Verdict:
+        """`fmcore.detector.score.score` with the model's own settings."""
+        return score(self, picture, category)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write a model folder. ``half`` stores all weights as float16; what a field says is exact in half precision is

@@ -89,11 +89,6 @@ def test_half_precision_is_half_the_size_and_close(tmp_path, kind, request):
     np.testing.assert_array_equal(loaded.normal_ranges[category].upper, model.normal_ranges[category].upper)
 
 
-def test_a_list_is_scored_like_its_items(encoder_model):
-    pictures = [PICTURE, BLOBS[0]]
-    assert [r.score for r in encoder_model.score(pictures)] == [encoder_model.score(p).score for p in pictures]
-
-
 def test_result_has_the_size_of_the_picture_whatever_it_is_given_as(tmp_path, encoder_model):
     Image.fromarray(PICTURE).save(tmp_path / "a.png")
     for given in (PICTURE, Image.fromarray(PICTURE), tmp_path / "a.png", str(tmp_path / "a.png"), PICTURE / 255):

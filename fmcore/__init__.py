@@ -36,9 +36,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from fmcore.detector.model import Model
+    from fmcore.detector.score import Verdict
 
 __version__ = "0.2.0"
-__all__ = ["fit", "load_model"]
+__all__ = ["fit", "load_model", "score"]
 
 
 def fit(good: Any, *, device: str = "cpu", **settings: Any) -> Model:
@@ -65,3 +66,8 @@ def load_model(folder: str | Path, device: str = "cpu") -> Model:
     from fmcore.detector.model import load_model
 
     return load_model(folder, device)
+
+
+def score(model: Model | str | Path, pictures: Any, category: str | None = None) -> Verdict | list[Verdict]:
+    """`Model.score` of a model, or of the folder of one."""
+    return (load_model(model) if isinstance(model, str | Path) else model).score(pictures, category)

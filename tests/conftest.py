@@ -21,7 +21,6 @@ from PIL import Image
 
 from fmcore import cli
 from fmcore.detector.fit import fit
-from fmcore.detector.model import save_model
 from fmcore.detector.settings import FitSettings
 from fmcore.fields.gaussian import GaussianField
 from fmcore.mismatch import PathSettings
@@ -232,7 +231,7 @@ def call(monkeypatch, capsys):
 
 @pytest.fixture
 def model_folder(tmp_path, gaussian_model):
-    save_model(tmp_path / "model", gaussian_model)
+    gaussian_model.save(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -247,7 +246,7 @@ def dataset(name: str) -> Path:
 def blob_app(gaussian_model, category_folder, tmp_path_factory):
     """Folder of what an app has embedded: one model of blobs, and examples of which the last are good."""
     root = tmp_path_factory.mktemp("embedded")
-    save_model(root / "gaussian", gaussian_model)
+    gaussian_model.save(root / "gaussian")
     shutil.copytree(category_folder, root / "examples" / "blob")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FLOW_MISMATCHING_EMBEDDED", str(root))

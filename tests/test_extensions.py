@@ -12,7 +12,7 @@ from conftest import blob_pictures, last_model
 from pydantic import Field as Range
 from torch import Tensor
 
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.fields import FIELDS, Field
 from fmcore.mismatch import AGGREGATORS, HeatSettings, Mismatch, Parameter, aggregator
 from fmcore.path import expand_time
@@ -47,7 +47,7 @@ def new_field():
 
 def test_a_new_field_is_fitted_saved_loaded_and_scored(new_field, tmp_path):
     model = last_model({"blob": blob_pictures(range(24))}, field="mean", options={"share": 0.5})
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     picture = blob_pictures(range(900, 901))[0]
     assert loaded.info.kind == "mean" and loaded.threshold() is not None
@@ -84,7 +84,7 @@ def new_view():
 
 def test_a_new_view_is_fitted_saved_loaded_and_scored(new_view, tmp_path):
     model = last_model({"blob": blob_pictures(range(24))}, view={"kind": "brightness", "side": 6}, paths={"times": 3})
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     result = loaded.score(blob_pictures(range(900, 901))[0])
     assert loaded.view().shape == (1, 6, 6) and result.heatmap.shape == (32, 32)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from demo.common import checks, embedded
 from demo.common.archive import MEGABYTE, Limits, is_picture, is_zip, unpack
-from fmcore.data.folders import GOOD
+from fmcore.data.layouts import GOOD
 from fmcore.errors import SettingsError
 
 MOST = 500  # pictures in all

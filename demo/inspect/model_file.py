@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from demo.common import checks
 from demo.common.archive import MEGABYTE, Limits, unpack
 from demo.common.own import MODELS, size_of
-from fmcore.detector.model import FILE, Model, load_model, read_info, save_model
+from fmcore.detector.model import FILE, Model, load_model, read_info
 from fmcore.errors import ModelError, SettingsError
 
 NAME = "flow-mismatching-model.zip"
@@ -27,7 +27,7 @@ def write_model(folder: Path, token: str | None) -> Path:
     model = MODELS.get(token)
     if model is None:
         raise SettingsError("There is no fitted model to save: give good pictures and press 'Fit' first.")
-    save_model(folder / "model", model)
+    model.save(folder / "model")
     with zipfile.ZipFile(folder / NAME, "w") as archive:  # weights do not become smaller
         for path in sorted((folder / "model").iterdir()):
             archive.write(path, f"model/{path.name}")

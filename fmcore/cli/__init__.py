@@ -24,14 +24,13 @@ from fmcore.errors import FlowMismatchingError
 
 notes = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 COMMANDS = {  # name: module, line of help
-    "fit": ("fit", "Make a detector from good images."),
+    "fit": ("data", "Make a detector from good images."),
     "score": ("model", "Score images: heat maps, and a table of scores."),
     "threshold": ("model", "Show a detector's threshold, or set another."),
     "export": ("model", "Write a detector as ONNX, to be used without this package."),
     "evaluate": ("model", "Every figure of a detector on labelled test images."),
     "check": ("data", "Say what a data folder holds, lacks and has damaged."),
     "benchmark": ("data", "Compare methods on the same test sets."),
-    "render": ("data", "Render the embedded example set."),
 }
 
 

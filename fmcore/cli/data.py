@@ -1,4 +1,4 @@
-"""What works on data sets: ``check``, ``benchmark``, ``render``."""
+"""What begins with a data folder: ``fit``, ``check``, ``benchmark``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,82 @@ from typing import Annotated
 import typer
 
 from fmcore.cli import notes, watch
-from fmcore.cli.options import Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
+from fmcore.cli.options import ADVANCED, Device, Given, JsonFile, check_device, check_writable, save_json, with_settings
 from fmcore.data.check import check as run_check
-from fmcore.data.rendered import RenderSettings, write_dataset
+from fmcore.data.check import in_both
+from fmcore.data.folders import find_good_images
+from fmcore.detector import fit as fitting
+from fmcore.detector.calibration import describe
+from fmcore.detector.model import FILE
+from fmcore.detector.settings import FitSettings
+from fmcore.errors import ModelError
 from fmcore.evaluation import benchmark as bench
-from fmcore.evaluation.benchmark_table import make_table, markdown
+from fmcore.fields import FIELDS
+from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.registry import options_of
+from fmcore.training import TrainSettings
+from fmcore.training.checkpoint import forget
+from fmcore.views import VIEWS
 
 LISTED = 20  # lines printed per list; --json holds all
+
+
+@with_settings(
+    basic=("field", "encoder", "resolution", "false_alarm_rate", "minutes", "seed"),
+    defaults={"paths": "4, encoders: 0", "aggregator": "min, encoders: mean", "smoothing": "the view's"},
+    fit=FitSettings,
+    view=[options_of(cls) for cls in VIEWS.kinds.values()],
+    options=[options_of(cls) for cls in FIELDS.kinds.values()],
+    training=TrainSettings,
+    paths=PathSettings,
+    heat=HeatSettings,
+)
+def fit(
+    data: Annotated[Path, typer.Argument(help="Folder of good images, MVTec layout or VisA; one category or all.")],
+    out: Annotated[Path, typer.Option(help="Model folder to write.")],
+    fit: Given,
+    view: Given,
+    options: Given,
+    training: Given,
+    paths: Given,
+    heat: Given,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished model in --out.")] = False,
+    device: Device = "auto",
+    half: Annotated[bool, typer.Option("--half", help="Store float16 weights.", rich_help_panel=ADVANCED)] = False,
+) -> None:
+    """Make a detector from good images, in seconds; with --field unet a network learns on top, for minutes.
+
+    A training that was interrupted goes on where it stopped when the same command is given again.
+
+    Example: python -m fmcore fit parts/good --out models/parts
+    """
+    train = TrainSettings.parse(**training)
+    settings = FitSettings.parse(**fit, view=view, options=options, paths=paths, heat=heat, training=train).checked()
+    if (out / FILE).exists() and not overwrite:
+        raise ModelError(f"'{out}' already holds a finished model: give another --out, or add --overwrite.")
+    target, good = check_device(device), find_good_images(data)
+    check_writable(out, folder=True)
+    notes.print(good.summary())
+    for name in good.categories:
+        for sentence in in_both(good, name):
+            notes.print(f"{name}: {sentence}")
+    remedy = f"Repeat the same command to go on from here ('{out}')." if settings.field_class.trained else ""
+    skipped = False
+    for record in watch(fitting.fit(good.categories, settings, device=target, folder=out), _label, remedy):
+        skipped |= record.note.startswith("Skipped")
+    record.model.save(out, half=half)
+    forget(out)
+    for name, info in record.model.info.categories.items():
+        notes.print(
+            f"{name}: {record.model.view(name).describe()}{record.model.view(name).depth}.\n{name}: {describe(info)}"
+        )
+    notes.print(f"Model written to '{out}'.")
+    raise typer.Exit(1 if skipped else 0)
+
+
+def _label(record: fitting.FitRecord) -> tuple[str, str]:
+    loss = f", loss {record.train.loss:.3f}, {record.train.images_per_second:.0f} images/s" if record.train else ""
+    return record.stage, loss
 
 
 def check(
@@ -30,7 +99,7 @@ def check(
     """
     check_writable(json_file)
     *_, record = watch(run_check(data), "reading")
-    report, found = record.report, record.report.as_json()
+    report, found = record.result, record.result.as_json()
     print(f"Found {report.layout}.")
     for name, part in found["categories"].items():
         defects = ", ".join(f"{kind} {number}" for kind, number in part["defects"].items())
@@ -65,28 +134,17 @@ def benchmark(
     """
     settings, categories = bench.BenchmarkSettings.parse(**options), bench.find_categories(data)
     check_writable(out, folder=True)
-    found = ", ".join(f"{c.name}: {len(c.good)} good, {len(c.items)} test images" for c in categories)
-    notes.print(f"Found {found}.")
+    found = [f"{name}: {len(good)} good, {len(items)} test images" for name, (good, items) in categories.items()]
+    notes.print(f"Found {', '.join(found)}.")
     remedy, results = f"Repeat the same command to go on from here ('{out}').", []
     try:
         records = bench.benchmark(categories, settings, out, device=check_device(device))
         for record in watch(records, lambda r: (f"{r.category} {r.method} seed {r.seed}", f": {r.stage}"), remedy):
             results += [] if record.result is None else [record.result]
     finally:
-        print(table := markdown(make_table(results)))
+        print(table := bench.markdown(bench.make_table(results)))
     (out / "table.md").write_text(table + "\n", encoding="utf-8", errors="backslashreplace")
     unreadable = dict.fromkeys(item["reason"] for result in results for item in result["unreadable"])
     for reason in unreadable:
         notes.print(f"Left out: {reason}")
     raise typer.Exit(1 if unreadable else 0)
-
-
-@with_settings(options=RenderSettings, basic=RenderSettings.model_fields)
-def render(out: Annotated[Path, typer.Argument(help="Folder to write.")], options: Given) -> None:
-    """Render the embedded data set in the MVTec layout: good images to train on, good and defective ones to test on.
-
-    Example: python -m fmcore render out/data --train 60
-    """
-    settings = RenderSettings.parse(**options)
-    check_writable(out, folder=True)
-    list(watch(write_dataset(out, settings), lambda record: ("rendering", f" {record.category}")))

@@ -105,7 +105,7 @@ def threshold(
             else:
                 for record in watch(of_folder(loaded, name, good, false_alarm_rate), "scoring"):
                     skipped |= record.note.startswith("Skipped")
-                chosen[name] = record.info
+                chosen[name] = record.result
         save_info(model, loaded.info.model_copy(update={"categories": loaded.info.categories | chosen}))
     for name, info in chosen.items():
         print(f"{name}: {describe(info)}")
@@ -115,7 +115,7 @@ def threshold(
 def export(
     model: Annotated[Path, typer.Argument(help="Model folder: the closed form on feature maps.")],
     out: Annotated[Path, typer.Option(help="File to write, as parts.onnx.")],
-    form: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    form: Annotated[str, typer.Option("--format", help="onnx, which OpenVINO and TensorRT read too.")] = "onnx",
     category: Category = None,
 ) -> None:
     """Write a detector with its encoder as one ONNX file: image in, heat map and score out.
@@ -132,8 +132,10 @@ def export(
 
     Example: python -m fmcore export models/parts --out parts.onnx
     """
+    if form != "onnx":
+        raise SettingsError(f"Format '{form}' is not written: choose onnx, which OpenVINO and TensorRT read.")
     check_writable(out)
-    print(write_export(load_model(model), out, category, form))
+    print(write_export(load_model(model), out, category))
 
 
 @with_settings(options=evaluation.EvaluateSettings, paths=PathSettings, heat=HeatSettings, defaults=OF_MODEL)

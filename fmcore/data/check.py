@@ -8,40 +8,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from fmcore.data import Progress
 from fmcore.data.decoder import KEPT_PIXELS
 from fmcore.data.folders import DataFolder, TestItem, find_good_images, read_folder
-from fmcore.data.mask import read_mask
-from fmcore.data.picture import bits_of, read_picture
+from fmcore.data.picture import bits_of, read_mask, read_picture
 from fmcore.errors import ImageError
 
 MEMORY = 850_000_000  # bytes that `fit` takes at its defaults without pictures, as measured at 40 to 1,100 of them
 SAMPLE = 32  # pictures that are in memory at once
 TRAIN = "train/good"  # beside the kinds of test images, which are names of folders
-# As published: Bergmann et al., CVPR 2019, table 1; split 1cls of Zou et al., ECCV 2022.
-_PUBLISHED = {
-    "MVTec-AD": """bottle 209 20 63, cable 224 58 92, capsule 219 23 109, carpet 280 28 89, grid 264 21 57,
-        hazelnut 391 40 70, leather 245 32 92, metal_nut 220 22 93, pill 267 26 141, screw 320 41 119, tile 230 33 84,
-        toothbrush 60 12 30, transistor 213 60 40, wood 247 19 60, zipper 240 32 119""",
-    "VisA": """candle 900 100 100, capsules 542 60 100, cashew 450 50 100, chewinggum 453 50 100, fryum 450 50 100,
-        macaroni1 900 100 100, macaroni2 900 100 100, pcb1 904 100 100, pcb2 901 100 100, pcb3 905 101 100,
-        pcb4 904 101 100, pipe_fryum 450 50 100""",
-}
-
-
-class Counts(NamedTuple):
-    """Images of one category."""
-
-    train_good: int
-    test_good: int
-    test_defective: int
-
-
-KNOWN = {
-    title: {name: Counts(*map(int, numbers)) for name, *numbers in map(str.split, table.split(","))}
-    for title, table in _PUBLISHED.items()
-}
 
 
 @dataclass
@@ -55,27 +32,18 @@ class CategoryReport:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     channels: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def defects(self) -> dict[str, int]:
-        return {kind: n for kind, n in sorted(self.images.items()) if kind not in (TRAIN, "good") and n}
-
-    def depth_notes(self) -> Iterator[str]:
-        """Sentences on 16-bit files whose values need fewer bits, and on test images beyond those to train on."""
-        if (largest := self.largest[TRAIN]) and (bits := bits_of(largest)) < 16:
-            yield f"16-bit files hold {bits}-bit values (the largest is {largest}): white is {2**bits - 1}."
-            if beyond := [kind for kind, value in self.largest.items() if value >= 2**bits]:
-                most = max(self.largest.values())
-                yield f"images to test on ({', '.join(beyond)}) hold larger values, up to {most}, which are cut off."
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(self.images[TRAIN], self.images["good"], sum(self.defects.values()))
-
     def as_json(self) -> dict[str, Any]:
         """Sizes are written ``WIDTHxHEIGHT``."""
-        sizes = {f"{width}x{height}": n for (width, height), n in self.sizes.most_common()}
-        found = {"defects": self.defects, "masks": self.masks, "sizes": sizes}
-        return {**self.counts._asdict(), **found, "channels": dict(self.channels.most_common())}
+        defects = {kind: n for kind, n in sorted(self.images.items()) if kind not in (TRAIN, "good")}
+        return {
+            "train_good": self.images[TRAIN],
+            "test_good": self.images["good"],
+            "test_defective": sum(defects.values()),
+            "defects": defects,
+            "masks": self.masks,
+            "sizes": {f"{width}x{height}": n for (width, height), n in self.sizes.most_common()},
+            "channels": dict(self.channels.most_common()),
+        }
 
 
 @dataclass
@@ -95,17 +63,9 @@ class CheckReport:
         return vars(self) | {"categories": {name: part.as_json() for name, part in self.categories.items()}}
 
 
-class CheckRecord(NamedTuple):
-    """Progress over files; the last record carries the report."""
-
-    done: int
-    total: int
-    report: CheckReport | None = None
-
-
-def check(data: str | Path) -> Iterator[CheckRecord]:
-    """Open every image and mask below ``data``, of any layout of `fmcore.data.folders`. Raises `DataError` if there
-    is none."""
+def check(data: str | Path) -> Iterator[Progress]:
+    """Open every image and mask below ``data``, of any layout of `fmcore.data.folders`; the result is a `CheckReport`.
+    Raises `DataError` if there is none."""
     found = read_folder(data)
     total, done = sum(map(len, (*found.categories.values(), *found.test.values()))), 0
     is_fit = any(found.categories.values())
@@ -120,27 +80,36 @@ def check(data: str | Path) -> Iterator[CheckRecord]:
         for item in [TestItem(path, TRAIN, None) for path in found.categories.get(name, ())] + found.test.get(name, []):
             _open(item, f"{name}/{item.defect}", part, report)
             done += 1
-            yield CheckRecord(done, total)
-        counts, ratios = part.counts, len({round(width / height, 2) for width, height in part.sizes})
+            yield Progress(done, total)
         if part.unmasked:
             lost = "defective images have no mask, so they count for image figures only"
             report.missing.append(f"{name}: {part.unmasked} {lost}.")
-        if found.test and not counts.test_good + counts.test_defective:
+        if found.test and not part.images.keys() - {TRAIN}:
             report.missing.append(f"{name}: no test images.")
-        if not counts.train_good:
+        if not part.images[TRAIN]:
             report.missing.append(f"{name}: no good training images.")
-        if len(part.sizes) > 1:
-            shapes = f"{ratios} aspect ratios" if ratios > 1 else "one aspect ratio"
-            report.notes.append(f"{name}: {len(part.sizes)} image sizes, {shapes}; all are resized to one size.")
-        if len(part.channels) > 1:
-            report.notes.append(f"{name}: {part.channels['gray']} gray and {part.channels['RGB']} RGB images.")
-        report.notes += [f"{name}: {note}" for note in (*part.depth_notes(), *in_both(found, name))]
+        report.notes += [f"{name}: {note}" for note in (*_notes(part), *in_both(found, name))]
     if not found.test:
         report.missing.append("No test images: a model can be fitted, but not evaluated.")
     pixels = max((min(w * h, KEPT_PIXELS) for part in report.categories.values() for w, h in part.sizes), default=0)
     report.memory = MEMORY + 3 * pixels * min(SAMPLE, max(map(len, found.categories.values()), default=0))
-    report.missing += absences({name: part.counts for name, part in report.categories.items()})
-    yield CheckRecord(done, total, report)
+    yield Progress(done, total, result=report)
+
+
+def _notes(part: CategoryReport) -> Iterator[str]:
+    """Sentences on mixed sizes and channels, on 16-bit files whose values need fewer bits, and on test images beyond
+    those to train on."""
+    ratios = len({round(width / height, 2) for width, height in part.sizes})
+    if len(part.sizes) > 1:
+        shapes = f"{ratios} aspect ratios" if ratios > 1 else "one aspect ratio"
+        yield f"{len(part.sizes)} image sizes, {shapes}; all are resized to one size."
+    if len(part.channels) > 1:
+        yield f"{part.channels['gray']} gray and {part.channels['RGB']} RGB images."
+    if (largest := part.largest[TRAIN]) and (bits := bits_of(largest)) < 16:
+        yield f"16-bit files hold {bits}-bit values (the largest is {largest}): white is {2**bits - 1}."
+        if beyond := [kind for kind, value in part.largest.items() if value >= 2**bits]:
+            most = max(part.largest.values())
+            yield f"images to test on ({', '.join(beyond)}) hold larger values, up to {most}, which are cut off."
 
 
 def _open(item: TestItem, where: str, part: CategoryReport, report: CheckReport) -> None:
@@ -177,18 +146,3 @@ def in_both(found: DataFolder, name: str) -> list[str]:
     more = f" and {len(same) - 5} more" if len(same) > 5 else ""
     found = f"{len(same)} images stand in train and in test, which flatters figures: {', '.join(same[:5])}{more}."
     return [found] if same else []
-
-
-def absences(found: dict[str, Counts]) -> list[str]:
-    """What ``found``, counts by category, lacks of the public data set whose names it has: sentences."""
-    sentences = []
-    for title, known in KNOWN.items():
-        present, absent = [n for n in known if n in found], [n for n in known if n not in found]
-        if present and absent and len(found) > 1:  # a single category may well be all that was asked for
-            sentences.append(f"{len(absent)} of the {len(known)} categories of {title}: {', '.join(absent)}.")
-        for name in present:
-            counts = zip(Counts._fields, found[name], known[name], strict=True)
-            fewer = [f"{have} of {want} {kind.replace('_', ' ')}" for kind, have, want in counts if have < want]
-            if fewer:
-                sentences.append(f"{name}: {', '.join(fewer)} images of {title}.")
-    return sentences

@@ -98,7 +98,8 @@ def decode(image: Image.Image, name: str) -> tuple[np.ndarray, tuple[int, int]]:
     def reduced(strip: Image.Image, *low: Image.Image) -> np.ndarray:
         if not low:
             return np.asarray(Image.fromarray(_to_pixels(strip, name)).reduce(factor))
-        planes = np.moveaxis(_of_two_bytes(strip, *low), 2, 0)  # Pillow has no colour of floats
+        values = (np.asarray(strip).astype(np.float32) * 256 + np.asarray(low[0])) / 65535
+        planes = np.moveaxis(on_white(values), 2, 0)  # Pillow has no colour of floats
         return np.dstack([Image.fromarray(plane).reduce(factor) for plane in planes])
 
     return _by_strips([image, *low], factor, reduced), upright_size(image, size)
@@ -148,15 +149,9 @@ def _arguments(tile: Any) -> tuple:
     return tile.args if isinstance(tile.args, tuple) else (tile.args,)
 
 
-def _of_two_bytes(high: Image.Image, low: Image.Image) -> np.ndarray:
-    """``(H, W, 3)`` float32 in [0, 1], transparency on white."""
-    values = (np.asarray(high).astype(np.float32) * 256 + np.asarray(low)) / 65535
-    return on_white(values) if values.shape[2] == 4 else values
-
-
-def on_white(rgba: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` of ``(H, W, 4)``, both in [0, 1]."""
-    return rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
+def on_white(values: np.ndarray) -> np.ndarray:
+    """RGB ``(H, W, 3)`` of RGBA ``(H, W, 4)``, both in [0, 1]; anything else as it is."""
+    return values if values.shape[2:] != (4,) else values[..., :3] * values[..., 3:] + (1 - values[..., 3:])
 
 
 def scaled(values: np.ndarray, full: float, name: str) -> np.ndarray:

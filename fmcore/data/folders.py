@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 from fmcore.data import layouts
 from fmcore.data.decoder import full_scale, open_image, upright_size
 from fmcore.data.heatmap_file import HEAT, is_heatmap
-from fmcore.data.layouts import GOOD as GOOD
-from fmcore.data.layouts import Category, TestItem, folders_in, not_read, only_images, read_category, read_visa
-from fmcore.data.layouts import list_images as list_images  # for callers, as GOOD
+from fmcore.data.layouts import Category, TestItem, folders_in, list_images, not_read, only_images, read_category
 from fmcore.data.picture import Picture, bits_of, read_picture
 from fmcore.errors import DataError, ImageError
 
-SAMPLE = 64  # files whose pixels are looked at for colour
+SAMPLE = 32  # pictures whose statistics make a view
+COLOURED = 64  # files whose pixels are looked at for colour
 QUIET, PATIENCE = 1.0, 10.0  # seconds; see `arriving`
 
 
@@ -45,29 +44,23 @@ class DataFolder:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """A file that was skipped, and the sentence that says why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True)
 class SetDescription:
     """Of what is readable: median height and width, as a viewer shows them, whether all are gray, how many bits
-    hold the largest value of all 16-bit images, and how many of a set in colour are stored as gray."""
+    hold the largest value of all 16-bit images, how many of a set in colour are stored as gray, and a ``sample`` of at
+    most `SAMPLE` pictures, evenly spread, at these bits."""
 
     height: int
     width: int
     is_gray: bool
     bits: int = 16
     gray_among_colour: int = 0
+    sample: Sequence[Picture] = field(default=(), compare=False)
 
 
 def describe_set(sources: Sequence[Any]) -> SetDescription:
-    """Of paths from headers, but for 16-bit files, and for RGB files that may hold gray: pixels of up to `SAMPLE` of
+    """Of paths from headers, but for 16-bit files, and for RGB files that may hold gray: pixels of up to `COLOURED` of
     these, evenly spread; or of what `Picture.of` takes. Raises `DataError` if none can be read."""
-    sizes, coloured, largest, reason = [], [], 0, ""
+    sizes, coloured, largest, sample, reason = [], [], 0, [], ""
     for source in sources:
         try:
             if isinstance(source, str | Path):
@@ -82,27 +75,37 @@ def describe_set(sources: Sequence[Any]) -> SetDescription:
             coloured += [source] * is_colour
         except ImageError as error:
             reason = reason or f" The first: {error}"
-    if not sizes:
+    step = max(1, len(sources) // SAMPLE)
+    order = sorted(range(len(sources)), key=lambda number: number % step > 0)  # others where one is unreadable
+    for found in read_pictures(sources[number] for number in order):
+        if isinstance(found, Picture):
+            sample.append(found.of_depth(bits_of(largest)))
+        else:
+            reason = reason or f" The first: {found}"
+        if len(sample) == SAMPLE:
+            break
+    if not sample:
         raise DataError(f"None of the {len(sources)} images could be read.{reason}")
-    sample = coloured[:: -(-len(coloured) // SAMPLE) or 1]
-    is_gray = all(isinstance(found, Unreadable) or found.is_gray for found in read_pictures(sample))
+    looked_at = read_pictures(coloured[:: -(-len(coloured) // COLOURED) or 1])
+    is_gray = all(isinstance(found, ImageError) or found.is_gray for found in looked_at)
     height, width = (round(median(sides)) for sides in zip(*sizes, strict=True))
-    return SetDescription(height, width, is_gray, bits_of(largest), 0 if is_gray else len(sizes) - len(coloured))
+    others = 0 if is_gray else len(sizes) - len(coloured)
+    return SetDescription(height, width, is_gray, bits_of(largest), others, sample)
 
 
-def read_pictures(sources: Sequence[Any]) -> Iterator[Picture | Unreadable]:
-    """One picture after the other, so that memory stays flat and callers can show progress."""
+def read_pictures(sources: Iterable[Any]) -> Iterator[Picture | ImageError]:
+    """One picture, or why it cannot be read, after the other, so that memory stays flat and callers show progress."""
     for source in sources:
         try:
-            yield read_picture(source) if isinstance(source, str | Path) else Picture.of(source)
+            yield Picture.of(source)
         except ImageError as error:
-            yield Unreadable(Path(source), str(error))
+            yield error
 
 
-def find_good_images(data: str | Path, *, allow_empty: bool = False) -> DataFolder:
-    """`read_folder` for training. Raises `DataError` also where a category has no image, but with ``allow_empty``."""
+def find_good_images(data: str | Path) -> DataFolder:
+    """`read_folder` for training. Raises `DataError` also where a category has no image."""
     found = read_folder(data)
-    if not allow_empty and (empty := [name for name, paths in found.categories.items() if not paths]):
+    if empty := [name for name, paths in found.categories.items() if not paths]:
         expected = " ".join(["expected good images, directly or in train/good (MVTec layout).", *found.notes])
         raise DataError(f"No image found for {', '.join(empty)} in '{data}': {expected}")
     return found
@@ -141,7 +144,7 @@ def _read_folder(root: Path) -> DataFolder:
     if not root.is_dir():
         raise DataError(f"'{root}' is a file: give the folder that holds the images.")
     name, absent = root.resolve().name, []
-    if (visa := read_visa(root)) is not None:
+    if (visa := layouts.read_visa(root)) is not None:
         found, absent = visa
         lost = f" ({len(absent)} categories of its table have no folder)" if absent else ""
         layout = f"the VisA layout{lost}"

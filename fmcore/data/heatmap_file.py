@@ -40,13 +40,12 @@ def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 class HeatmapWriter:
-    """Writes heat maps into an existing folder, coloured from 0 to ``scale``; None: the first map sets it. What a map
-    rests on, ``key``, is stored with it."""
+    """Writes heat maps into an existing folder, coloured from 0 to ``scale``; None: the first map sets it."""
 
-    def __init__(self, folder: Path, scale: float | None = None, key: str = ""):
+    def __init__(self, folder: Path, scale: float | None = None):
         from matplotlib import colormaps  # here, as only writing pictures needs it
 
-        self.folder, self.scale, self.key = folder, scale, key
+        self.folder, self.scale = folder, scale
         self.table = (colormaps["inferno"](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
     @property
@@ -55,13 +54,15 @@ class HeatmapWriter:
         colours = f"Colours of all heat maps run from 0 (black) to {self.scale or 0:.4g} and above (pale yellow)."
         return colours if self.scale else ""
 
-    def write(self, name: str, heatmap: np.ndarray, *, height: int, width: int) -> Path:
-        """``<folder>/<name>_heat.png`` at the image's own size; ``heatmap`` is ``(H, W)``, non-negative."""
+    def write(self, name: str, heatmap: np.ndarray, *, height: int, width: int, **texts: str) -> Path:
+        """``<folder>/<name>_heat.png`` at the image's own size; ``heatmap`` is ``(H, W)``, non-negative; ``texts`` are
+        stored with it."""
         self.scale = self.scale or float(heatmap.max()) or 1.0
         levels = np.clip(resize_map(heatmap, height=height, width=width) / self.scale * 255, 0, 255)
         (path := self.folder / f"{name}{HEAT}").parent.mkdir(parents=True, exist_ok=True)
-        (info := PngInfo()).add_text("scale", f"0 to {self.scale!r}")
-        info.add_text("key", self.key)
+        info = PngInfo()
+        for name, text in {"scale": f"0 to {self.scale!r}", **texts}.items():
+            info.add_text(name, text)
         coloured = Image.fromarray(self.table[levels.round().astype(np.uint8)])
         replace(path, lambda file: coloured.save(file, "PNG", pnginfo=info))
         return path

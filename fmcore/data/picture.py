@@ -1,4 +1,7 @@
-"""A picture in memory, from whatever holds one; training, scoring, notebooks and the app all begin here."""
+"""A picture in memory, from whatever holds one, and a mask: which pixels a file, or a folder of files, marks.
+
+Training, scoring, notebooks and the app all begin here. What is ambiguous in a mask is refused.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 from torch import Tensor
 
-from fmcore.data.decoder import MAX_PIXELS, check_size, decode, full_scale, image_errors, on_white, open_image, scaled
-from fmcore.data.decoder import SUFFIXES as SUFFIXES  # for callers
-from fmcore.data.mask import read_mask as read_mask
+from fmcore.data import decoder
+from fmcore.data.decoder import MAX_PIXELS, SUFFIXES, full_scale, open_image
 from fmcore.errors import ImageError
 
 BITS = (8, 10, 12, 14, 16)  # of values in 16-bit files
+MOST_LABELS = 31  # largest value, and number of values, of a mask of labels; what is meant to be seen is brighter
+LOSSY = ("JPEG", "WEBP", "AVIF", "JPEG2000")  # formats that may soften edges
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -48,13 +53,13 @@ class Picture:
         if isinstance(source, str | Path):
             return read_picture(source, max_pixels=max_pixels)
         if isinstance(source, Image.Image):
-            with image_errors("image"):
-                check_size(source, "image", max_pixels)
+            with decoder.image_errors("image"):
+                decoder.check_size(source, "image", max_pixels)
                 if (full := full_scale(source)) == 255:
                     source.load()  # whole, as a reduced decoding would change the caller's image
-                return cls(*decode(source, "image"), full)
+                return cls(*decoder.decode(source, "image"), full)
         if isinstance(source, np.ndarray):
-            return cls(_from_array(source), full={"u": 256**source.itemsize - 1, "f": 1}.get(source.dtype.kind, 255))
+            return _from_array(source)
         raise ImageError(f"A {type(source).__name__} is no picture: give a path, a PIL image or a NumPy array.")
 
     @property
@@ -106,7 +111,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     kind, damaged, cut off or too large, which is known before any pixel is decoded."""
     with open_image(path, max_pixels) as image:
         full = full_scale(image)
-        return Picture(*decode(image, Path(path).name), full)
+        return Picture(*decoder.decode(image, Path(path).name), full)
 
 
 def bits_of(largest: int) -> int:
@@ -120,22 +125,99 @@ def resize_map(values: np.ndarray, *, height: int, width: int) -> np.ndarray:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
-    """Pixels as `Picture` states them."""
-    shape, kind = array.shape, array.dtype
+def _from_array(array: np.ndarray) -> Picture:
+    shape, kind = array.shape, array.dtype.kind
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))):
         raise ImageError(f"An array of shape {shape} is no picture: give (H, W), (H, W, 3) or (H, W, 4).")
-    full = {"u1": 255, "u2": 65535, "b1": 1}.get(f"{kind.kind}{kind.itemsize}", 1 if kind.kind == "f" else 0)
+    full = {"u1": 255, "u2": 65535}.get(f"{kind}{array.itemsize}", 1 if kind in "bf" else 0)
     if not full:
-        raise ImageError(f"An array of {kind} is no picture: give uint8, uint16, bool, or floats in [0, 1].")
+        raise ImageError(f"An array of {array.dtype} is no picture: give uint8, uint16, bool, or floats in [0, 1].")
     values = array[..., 0] if shape[2:] == (1,) else array
     if full == 255 and shape[2:] != (4,):
-        return np.ascontiguousarray(values)
-    values = scaled(values, full, "array")
-    if shape[2:] == (4,):
-        values = on_white(values)
-    return _as_bytes(values) if full == 255 or kind.kind == "b" else values
+        return Picture(np.ascontiguousarray(values))
+    values = decoder.on_white(decoder.scaled(values, full, "array"))
+    return Picture(_as_bytes(values)) if full == 255 or kind == "b" else Picture(values, full=full)
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.dtype == np.uint8 else np.round(pixels * 255).astype(np.uint8)
+
+
+def read_mask(
+    path: str | Path,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    size_of_image: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """A mask as bool, at its own size or resized to ``(height, width)`` by nearest neighbour after it was made binary.
+    A folder is the union of the files in it.
+
+    Transparent pixels are not marked. Of the others those are that are brighter than half of the file's full scale
+    (255, or 65535 for 16 bits; the brightest channel of a colour file), and of files of few values also those at a
+    fainter level that fills a square of 3 x 3 pixels evenly, as kinds of defect do and soft edges do not. A file whose
+    largest value is at most `MOST_LABELS`, and a palette of as few, hold labels: all that is not black is marked.
+
+    Raises:
+        ImageError: as `read_picture`; if no pixel is marked, in the file or after the resize; if
+            the background is of another colour than black; if a file of many values has an even area neither dark nor
+            bright; if it is inverted (most pixels and nearly the whole border are marked); if its shape is not that of
+            ``size_of_image``, height and width.
+    """
+    name, parts = (path := Path(path)).name, [path]
+    if path.is_dir():
+        parts = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    masks = [_read_mask(part) for part in parts]
+    if len({mask.shape for mask in masks}) != 1:
+        raise ImageError(f"The masks in '{name}' have {len({m.shape for m in masks})} sizes: they must have one.")
+    marked = np.logical_or.reduce(masks)
+    if size_of_image and marked.shape[1] * size_of_image[0] != marked.shape[0] * size_of_image[1]:
+        mask, image = (f"{wide} x {high}" for high, wide in (marked.shape, size_of_image))
+        raise ImageError(f"The mask {name!r} is {mask} and its image {image}: they must have the same shape.")
+    border = np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
+    if 0.5 < (share := marked.mean()) < 1 and border.mean() > 0.9:
+        said = f"marks {share:.0%} of the picture, up to its borders, so it seems inverted: mark the defect"
+        raise ImageError(f"The mask {name!r} {said}, not the background.")
+    if height is None or width is None:
+        return marked
+    mask = np.asarray(Image.fromarray(marked).resize((width, height), Image.Resampling.NEAREST))
+    if not mask.any():
+        left = f"{int(marked.sum())} of {marked.size} pixels, and none of them is left at {width} x {height}"
+        raise ImageError(f"The mask {name!r} marks {left}: use a larger size, or remove the file.")
+    return mask
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """The marked pixels of one file; see `read_mask`."""
+    with open_image(path) as image:
+        values, is_palette = decoder.decode_levels(image, path.name), image.mode == "P"
+        is_lossy, colours = image.format in LOSSY, np.asarray(image.convert("RGB")) > 127
+    full = 255 if values.dtype == np.uint8 else 65535
+    values = values if full == 255 else np.round(values * 65535).astype(np.uint16)
+    if not (largest := int(values.max())):
+        said = "is empty, all its pixels are black or transparent: mark the defect, or remove the file"
+        raise ImageError(f"The mask {path.name!r} {said}.")
+    if values.min() > full / 2 and (colours != colours[:1, :1]).any():
+        said = "has several colours, but none of them is black: make the background black"
+        raise ImageError(f"The mask {path.name!r} {said}.")
+    is_few = len(np.unique(values)) <= MOST_LABELS + 1
+    if largest <= MOST_LABELS or (is_palette and is_few):
+        return values > 0
+    if largest <= full / 2:
+        said = f"marks no pixel, its brightest is {largest} of {full}: save it with 0 and {full}"
+        raise ImageError(f"The mask {path.name!r} {said}.")
+    faint = (values > 0) & (values <= full / 2)
+    if not faint.any():
+        return values > 0
+    if is_few and not is_lossy:
+        even = faint & (minimum_filter(values, 3, mode="constant") == maximum_filter(values, 3))
+        levels = np.unique(values[even])
+        if len(levels) > 3 or not np.isin(values[faint], levels).mean() > 0.9:  # noise: what is all but black is none
+            levels = levels[levels > MOST_LABELS * full // 255]
+        return values >= min(levels, default=full // 2 + 1)
+    # A level of its own is even, a soft edge climbs.
+    darkest, brightest = (find(values.astype(np.int32), 7) for find in (minimum_filter, maximum_filter))
+    if ((darkest > full / 4) & (brightest < full * 3 / 4) & (brightest - darkest < full / 10)).any():
+        said = "has areas that are neither dark nor bright, so it is not clear what they mean"
+        raise ImageError(f"The mask {path.name!r} {said}: save it with 0 and {full}.")
+    return values > full / 2

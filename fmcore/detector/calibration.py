@@ -7,15 +7,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from fmcore.data.folders import find_good_images
+from fmcore.data import Progress
+from fmcore.data.folders import find_good_images, read_pictures
+from fmcore.data.picture import Picture
 from fmcore.detector.features import readable
 from fmcore.detector.settings import FitSettings
-from fmcore.errors import DataError, ImageError, SettingsError
+from fmcore.errors import DataError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
 
 if TYPE_CHECKING:
@@ -26,11 +28,15 @@ USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not w
 UNLIKE = 6.0  # robust standard deviations of the logarithm from which a normal image's score is an outlier
 
 
-class Threshold(BaseModel):
-    """Largest score still called normal; at most the share ``false_alarm_rate`` of new normal images is expected above
-    it, judged by ``held_out`` normal images. ``origin`` says in a few words where the value comes from."""
+class Stored(BaseModel):
+    """A part of the JSON of a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Threshold(Stored):
+    """Largest score still called normal; at most the share ``false_alarm_rate`` of new normal images is expected above
+    it, judged by ``held_out`` normal images. ``origin`` says in a few words where the value comes from."""
 
     value: float
     false_alarm_rate: float
@@ -54,25 +60,13 @@ class NormalRange:
         return float(3 * np.quantile((weights * self.upper).mean(0), 0.9))
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Held-out scores ``(n,)``, the threshold or the ``reason`` why there is none, the numbers of ``outliers`` (which
-    count neither for the threshold nor for the range), and the normal range."""
-
-    scores: np.ndarray
-    threshold: Threshold | None
-    reason: str
-    outliers: tuple[int, ...]
-    normal_range: NormalRange
-
-
-def calibrate(mismatches: list[Mismatch], heat: HeatSettings, false_alarm_rate: float) -> Calibration:
-    """From the mismatch of held-out normal images (at least one)."""
+def calibrate(mismatches: list[Mismatch], heat: HeatSettings) -> tuple[np.ndarray, tuple[int, ...], NormalRange]:
+    """Of the mismatch of held-out normal images (at least one): scores ``(n,)`` without those of outliers, the numbers
+    of these, and the normal range of the others."""
     scores = np.array([image_score(m.heatmap(heat)) for m in mismatches])
     outliers = find_outliers(scores)
-    threshold, reason = conformal_threshold(np.delete(scores, outliers), false_alarm_rate)
     kept = [m for number, m in enumerate(mismatches) if number not in outliers]
-    return Calibration(scores, threshold, reason, outliers, _normal_range(kept, heat))
+    return np.delete(scores, outliers), outliers, _normal_range(kept, heat)
 
 
 def find_outliers(scores: np.ndarray) -> tuple[int, ...]:
@@ -131,20 +125,11 @@ def why_no_threshold(count: int, false_alarm_rate: float, trained: bool) -> str:
     )
 
 
-class ThresholdRecord(NamedTuple):
-    """``done`` of ``total`` pictures; ``note`` is a sentence worth showing; the last record carries the category."""
-
-    done: int
-    total: int
-    note: str = ""
-    info: CategoryInfo | None = None
-
-
 def of_rate(info: CategoryInfo, rate: float) -> CategoryInfo:
     """With a threshold of another rate. Raises `SettingsError` if the fit held out no scores, or too few for it."""
     if not info.scores:
         raise SettingsError("The model keeps no scores of its fit: give good images with --from, or fit it again.")
-    return _with_threshold(info, np.array(info.scores), check_rate(rate))
+    return _with_threshold(info, np.array(info.scores), FitSettings.parse(false_alarm_rate=rate).false_alarm_rate)
 
 
 def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
@@ -155,8 +140,9 @@ def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
     return info.model_copy(update={"threshold": threshold, "note": ""})
 
 
-def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[ThresholdRecord]:
-    """With a threshold from good pictures that the model has not seen, but for those that are unlike the others.
+def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> Iterator[Progress]:
+    """With a threshold from good pictures that the model has not seen, but for those that are unlike the others: the
+    result of the last record.
 
     ``rate`` of false alarms; None: that of the threshold so far, or the default of a fit. Raises `DataError` if none
     can be read, `SettingsError` if they are too few for the rate.
@@ -164,23 +150,21 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     found, info = find_good_images(folder).categories, model.info.categories[category]
     if len(found) > 1 and category not in found:
         raise DataError(f"'{folder}' holds several categories, and none is named '{category}': give one folder.")
-    pictures, names, scores = found.get(category) or next(iter(found.values())), [], []
-    rate = check_rate((info.threshold or FitSettings()).false_alarm_rate if rate is None else rate)
-    for done, path in enumerate(pictures, start=1):
-        note = ""
-        try:
-            scores.append(model.score(path, category).score)
-            names.append(path.name)
-        except ImageError as error:
-            note = f"Skipped: {error}"
-        yield ThresholdRecord(done, len(pictures), note)
+    paths, names, scores = found.get(category) or next(iter(found.values())), [], []
+    fallback = info.threshold or FitSettings()
+    rate = FitSettings.parse(false_alarm_rate=fallback.false_alarm_rate if rate is None else rate).false_alarm_rate
+    for done, picture in enumerate(read_pictures(paths), start=1):
+        if isinstance(picture, Picture):
+            scores.append(model.score(picture, category).score)
+            names.append(paths[done - 1].name)
+        yield Progress(done, len(paths), "" if isinstance(picture, Picture) else f"Skipped: {picture}")
     if not scores:
-        raise DataError(f"None of the {len(pictures)} images in '{folder}' could be read.")
+        raise DataError(f"None of the {len(paths)} images in '{folder}' could be read.")
     unlike = find_outliers(np.array(scores))
     left = ", ".join(f"'{names[number]}'" for number in unlike)
     note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
     info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
-    yield ThresholdRecord(len(pictures), len(pictures), note, info)
+    yield Progress(len(paths), len(paths), note, info)
 
 
 def describe(info: CategoryInfo) -> str:
@@ -201,13 +185,6 @@ def check_value(value: float) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise SettingsError(f"A threshold of {value} is not usable: give a number that is not negative.")
     return value
-
-
-def check_rate(rate: float) -> float:
-    """Itself. Raises `SettingsError` if it can be no rate of false alarms."""
-    if not 0 < rate < 1:
-        raise SettingsError(f"A false-alarm rate of {rate} is not usable: give a share between 0 and 1, as 0.01.")
-    return rate
 
 
 def _with_threshold(info: CategoryInfo, scores: np.ndarray, rate: float, origin: str = "") -> CategoryInfo:

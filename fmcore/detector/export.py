@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from fmcore.data.heatmap_file import replace
 from fmcore.detector.model import Model
-from fmcore.errors import ModelError, SettingsError
+from fmcore.errors import ModelError
 from fmcore.mismatch import smooth
 from fmcore.path import interior_times
 from fmcore.views.encoder import DEFAULT, EncoderView, load_encoder
-
-FORMATS = ("onnx",)
 
 
 class Detector(nn.Module):
@@ -47,11 +45,10 @@ class Detector(nn.Module):
         return heat, top[0] + top.mean()
 
 
-def export(model: Model, path: Path, category: str | None = None, form: str = "onnx") -> str:
-    """Write ``path``, and say in a sentence what it takes and gives. Raises `SettingsError` for another format, or a
-    category that is not clear; `ModelError` for a model that is drawn or trained, or without the packages."""
-    if form not in FORMATS:
-        raise SettingsError(f"Format '{form}' is not written: choose onnx, which OpenVINO and TensorRT read.")
+def export(model: Model, path: Path, category: str | None = None) -> str:
+    """Write ``path``, and say in a sentence what it takes and gives. Raises
+    `SettingsError` for a category that is not clear; `ModelError` for a model that is drawn or trained, or without the
+    packages."""
     name = model.category(category)
     view, info = model.view(name), model.info
     if info.shared is not None or info.paths.paths or not isinstance(view, EncoderView):

@@ -13,34 +13,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmcore.data.picture import Picture
+from fmcore.data.folders import read_pictures
 from fmcore.errors import DataError, ImageError
 from fmcore.views import View
-
-SAMPLE = 32  # pictures whose statistics make a view
 
 
 class Features(Sequence[Tensor]):
     """Tensors ``(C, H, W)`` of pictures (what `Picture.of` takes) in a view, on the CPU, by index; after `read`, which
-    leaves out unreadable files and lists them, a sentence each, in ``unreadable``. They wait in a temporary file, so
-    that memory does not grow with their number: 0.4 MB each for feature maps at their defaults."""
+    leaves out unreadable files and lists them, a sentence each, in ``unreadable``; ``digest`` is of the pixels of the
+    others. They wait in a temporary file, so that memory does not grow with their number: 0.4 MB each for feature maps
+    at their defaults."""
 
     def __init__(self, pictures: Sequence[Any], view: View):
         self.pictures, self.view = list(pictures), view
-        self.shape = (view.channels, view.height, view.width)
         self.unreadable: list[str] = []
+        self.digest = hashlib.sha256()
         self._readable: list[int] = []
+        self._file = tempfile.TemporaryFile(prefix="fmcore-", buffering=0)
 
     def read(self) -> Iterator[Tensor]:
-        """Every readable picture once, in order. Raises `DataError` where the temporary file finds no room."""
-        self.unreadable, self._readable = [], []
-        self._file = tempfile.TemporaryFile(prefix="fmcore-", buffering=0)
-        for index, source in enumerate(self.pictures):
-            try:
-                tensor = self.view(Picture.of(source)).cpu()
-            except ImageError as error:
-                self.unreadable.append(str(error))
+        """Every readable picture, in order; once. Raises `DataError` where the temporary file finds no room."""
+        for index, found in enumerate(read_pictures(self.pictures)):
+            if isinstance(found, ImageError):
+                self.unreadable.append(str(found))
                 continue
+            self.digest.update(found.pixels.tobytes())
+            tensor = self.view(found).cpu()
             try:
                 self._file.write(tensor.numpy().tobytes())
             except OSError as error:
@@ -54,40 +52,13 @@ class Features(Sequence[Tensor]):
 
     def __getitem__(self, number: int) -> Tensor:
         self._readable[number]  # IndexError ends an iteration
-        size = 4 * math.prod(self.shape)
-        return torch.from_numpy(np.array(np.memmap(self._file, np.float32, "r", number * size, self.shape)))
+        size = 4 * math.prod(self.view.shape)
+        return torch.from_numpy(np.array(np.memmap(self._file, np.float32, "r", number * size, self.view.shape)))
 
     def name(self, number: int) -> str:
         """What messages call a picture."""
         source = self.pictures[index := self._readable[number]]
         return readable(Path(source).name) if isinstance(source, str | Path) else f"image {index + 1}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the readable pictures: names and sizes of files, or the pixels of what is in memory."""
-        digest = hashlib.sha256()
-        for source in (self.pictures[index] for index in self._readable):
-            if isinstance(source, str | Path):
-                digest.update(f"{readable(Path(source).name)} {Path(source).stat().st_size}".encode())
-            else:
-                digest.update(Picture.of(source).pixels.tobytes())
-        return digest.hexdigest()
-
-
-def sample_of(pictures: Sequence[Any], count: int = SAMPLE) -> list[Picture]:
-    """At most ``count`` readable pictures, evenly spread over the list. Raises `DataError` if none can be read."""
-    found, reason = [], ""
-    step = max(1, len(pictures) // count)
-    for index in sorted(range(len(pictures)), key=lambda number: number % step > 0):  # others where one is unreadable
-        try:
-            found.append(Picture.of(pictures[index]))
-        except ImageError as error:
-            reason = reason or f" The first: {error}"
-        if len(found) == count:
-            break
-    if not found:
-        raise DataError(f"None of the {len(pictures)} images could be read.{reason}")
-    return found
 
 
 def shuffled(count: int, seed: int) -> list[int]:

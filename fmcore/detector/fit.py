@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from torch.utils.data import ConcatDataset, Subset
 
 from fmcore.data.folders import describe_set
-from fmcore.data.mask import read_mask
-from fmcore.detector.calibration import NormalRange, calibrate, held_out_count, why_no_threshold
-from fmcore.detector.features import Features, readable, sample_of, shuffled
+from fmcore.data.picture import read_mask
+from fmcore.detector.calibration import NormalRange, calibrate, conformal_threshold, held_out_count, why_no_threshold
+from fmcore.detector.features import Features, readable, shuffled
 from fmcore.detector.model import CategoryInfo, Model, ModelInfo, PartInfo
 from fmcore.detector.settings import FitSettings
 from fmcore.errors import DataError
@@ -142,7 +141,7 @@ def _trained(
         order = shuffled(len(features), settings.seed)
         count = held_out_count(len(order), settings.false_alarm_rate)
         held[name], seen[name] = order[:count], order[count:]
-        about.update(f"{view.config} {features.fingerprint} {seen[name]}".encode())
+        about.update(f"{view.config} {features.digest.hexdigest()} {seen[name]}".encode())
         if options.get("start") != "none":
             starts.append(FIELDS[view.closed_form].fit(Subset(features, sorted(seen[name]))).to(device))
         yield FitRecord("field", len(held), len(every))
@@ -172,8 +171,7 @@ def _trained(
 
 def _view(sources: Sequence[Any], settings: FitSettings) -> View:
     about = describe_set(sources)
-    sample = [picture.of_depth(about.bits) for picture in sample_of(sources)]
-    view = settings.view_class.fit(sample, about.height, about.width, about.is_gray, **settings.view_options())
+    view = settings.view_class.fit(about.sample, about.height, about.width, about.is_gray, **settings.view_options())
     mask = read_mask(settings.roi) if settings.roi else None
     if mask is not None and abs(mask.shape[1] * about.height / (mask.shape[0] * about.width) - 1) > 0.02:
         sides, shape = f"{mask.shape[1]} x {mask.shape[0]}", f"{about.width} x {about.height}"
@@ -208,13 +206,14 @@ def _calibrated(
         mismatches.append(Mismatch(full.times, full.per_time(heat)[:, None], full.roi))
         names.append(features.name(number))
         yield FitRecord("calibration", len(names), total)
-    found = calibrate(mismatches, heat, fit.false_alarm_rate)
+    scores, outliers, normal_range = calibrate(mismatches, heat)
+    threshold, reason = conformal_threshold(scores, fit.false_alarm_rate)
     info = CategoryInfo(
         view=PartInfo.of(features.view),
         field=field and PartInfo.of(field),
-        threshold=found.threshold,
-        note=found.reason,
-        unlike=tuple(names[number] for number in found.outliers),
-        scores=tuple(np.delete(found.scores, found.outliers).tolist()),
+        threshold=threshold,
+        note=reason,
+        unlike=tuple(names[number] for number in outliers),
+        scores=tuple(scores.tolist()),
     )
-    return _Category(info, features.view, field, found.normal_range, len(features))
+    return _Category(info, features.view, field, normal_range, len(features))

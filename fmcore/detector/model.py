@@ -15,13 +15,13 @@ from typing import Any, Literal, Self
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 import fmcore
-from fmcore.detector.calibration import NormalRange, Threshold
+from fmcore.detector.calibration import NormalRange, Stored, Threshold
 from fmcore.detector.hub import HubModel
-from fmcore.detector.score import Result, score
+from fmcore.detector.score import Verdict, score
 from fmcore.errors import ModelError, SettingsError
 from fmcore.fields import FIELDS
 from fmcore.fields.field import Field, VelocityField
@@ -35,11 +35,7 @@ SHARD_BYTES = 9_000_000  # the Hub takes larger files by LFS only; a larger tens
 RANGE = ("times", "lower", "upper")
 
 
-class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PartInfo(_Stored):
+class PartInfo(Stored):
     """What rebuilds an empty view or field."""
 
     kind: str
@@ -50,7 +46,7 @@ class PartInfo(_Stored):
         return cls(kind=part.kind, config=part.config)
 
 
-class CategoryInfo(_Stored):
+class CategoryInfo(Stored):
     """One category; ``field`` is None where the model has one field for all. ``note`` says why there is no threshold;
     ``unlike`` names the good images that are unlike the others and did not count for it; ``scores`` are those of the
     held-out ones that did."""
@@ -63,7 +59,7 @@ class CategoryInfo(_Stored):
     scores: tuple[float, ...] = ()
 
 
-class ModelInfo(_Stored):
+class ModelInfo(Stored):
     """The JSON beside the weights."""
 
     format: Literal[3] = FORMAT
@@ -141,43 +137,38 @@ class Model(HubModel):
             return views | {"shared.": self.shared}
         return views | {f"field.{index}.": self.fields[name] for index, name in enumerate(self.categories)}
 
-    def score(self, pictures: Any, category: str | None = None) -> Result | list[Result]:
-        """`fmcore.detector.score.score` of one picture, or a list of results for a list of them."""
+    def score(self, pictures: Any, category: str | None = None) -> Verdict | list[Verdict]:
+        """`fmcore.detector.score.score` of one picture, or a list of verdicts for a list of them."""
         if isinstance(pictures, Sequence) and not isinstance(pictures, str):
             return [score(self, picture, category) for picture in pictures]
         return score(self, pictures, category)
 
     def save(self, folder: str | Path, *, half: bool = False) -> None:
-        """`save_model`."""
-        save_model(folder, self, half=half)
-
-
-def save_model(folder: str | Path, model: Model, *, half: bool = False) -> None:
-    """Write a model folder. ``half`` stores all weights as float16; what a field says is exact in half precision is
-    always stored so. Raises `ModelError` if it cannot be written."""
-    folder = Path(folder)
-    try:
-        (folder / FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelError(f"'{folder / FILE}' cannot be replaced ({error}): give another folder.") from None
-    tensors: dict[str, Tensor] = {}
-    for prefix, part in model.parts().items():
-        exact = getattr(part, "stored_as_half", ())
-        for name, tensor in part.state_dict().items():
-            to_half = name in exact or (half and tensor.is_floating_point())
-            tensors[prefix + name] = tensor.half() if to_half else tensor
-    for index, name in enumerate(model.categories):
-        if (known := model.normal_ranges.get(name)) is not None:
-            tensors |= {f"range.{index}.{part}": torch.from_numpy(getattr(known, part)) for part in RANGE}
-    shards = split_torch_state_dict_into_shards(tensors, max_shard_size=SHARD_BYTES).filename_to_tensors.values()
-    files = tuple(f"weights-{number:02d}.safetensors" for number in range(len(shards)))
-    for file, names in zip(files, shards, strict=True):
-        save_atomically(folder / file, {name: tensors[name] for name in names}, {})
-    save_info(folder, model.info.model_copy(update={"files": files, "versions": current_versions()}))
-    # A larger model that was here before leaves files that nothing names any more, a killed process parts of files.
-    parts = [path for pattern in (".weights-*", f".{FILE}.*") for path in folder.glob(pattern)]
-    for old in {*parts, *folder.glob("weights-*.safetensors")} - {folder / name for name in files}:
-        old.unlink()
+        """Write a model folder. ``half`` stores all weights as float16; what a field says is exact in half precision is
+        always stored so. Raises `ModelError` if it cannot be written."""
+        folder = Path(folder)
+        try:
+            (folder / FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise ModelError(f"'{folder / FILE}' cannot be replaced ({error}): give another folder.") from None
+        tensors: dict[str, Tensor] = {}
+        for prefix, part in self.parts().items():
+            exact = getattr(part, "stored_as_half", ())
+            for name, tensor in part.state_dict().items():
+                to_half = name in exact or (half and tensor.is_floating_point())
+                tensors[prefix + name] = tensor.half() if to_half else tensor
+        for index, name in enumerate(self.categories):
+            if (known := self.normal_ranges.get(name)) is not None:
+                tensors |= {f"range.{index}.{part}": torch.from_numpy(getattr(known, part)) for part in RANGE}
+        shards = split_torch_state_dict_into_shards(tensors, max_shard_size=SHARD_BYTES).filename_to_tensors.values()
+        files = tuple(f"weights-{number:02d}.safetensors" for number in range(len(shards)))
+        for file, names in zip(files, shards, strict=True):
+            save_atomically(folder / file, {name: tensors[name] for name in names}, {})
+        save_info(folder, self.info.model_copy(update={"files": files, "versions": current_versions()}))
+        # A larger model that was here before leaves files that nothing names any more, a killed process parts of files.
+        parts = [path for pattern in (".weights-*", f".{FILE}.*") for path in folder.glob(pattern)]
+        for old in {*parts, *folder.glob("weights-*.safetensors")} - {folder / name for name in files}:
+            old.unlink()
 
 
 def save_info(folder: str | Path, info: ModelInfo) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``heatmap`` ``(h, w)`` on the view's grid; ``score`` is raw; ``anomalous`` is None where no threshold applies,
-    and ``note`` then says why."""
+    """``heatmap`` is on the view's grid ``(h, w)``; of `score`, at the picture's own size ``(H, W)``. ``score`` is raw;
+    ``anomalous`` is None where no threshold applies, and ``note`` then says why."""
 
     heatmap: np.ndarray
     score: float
@@ -31,6 +31,16 @@ class Verdict:
         """The same score judged by another threshold."""
         return replace(self, threshold=threshold, anomalous=self.score > threshold, note="")
 
+    @property
+    def mask(self) -> np.ndarray | None:
+        """`mark` of the heat map, bool; None without a threshold."""
+        return None if self.threshold is None else mark(self.heatmap, self.threshold)
+
+    @property
+    def regions(self) -> list[Region]:
+        """`find_regions`; none without a threshold."""
+        return [] if self.threshold is None else find_regions(self.heatmap, self.threshold)
+
 
 class Region(NamedTuple):
     """``box`` is left, top, width, height; ``area`` a number of pixels; ``peak`` the map's largest value in it."""
@@ -38,21 +48,6 @@ class Region(NamedTuple):
     box: tuple[int, int, int, int]
     area: int
     peak: float
-
-
-@dataclass(frozen=True)
-class Result(Verdict):
-    """A verdict whose ``heatmap`` has the picture's own size ``(H, W)``."""
-
-    @property
-    def mask(self) -> np.ndarray | None:
-        """`mark`, ``(H, W)`` bool; None without a threshold."""
-        return None if self.threshold is None else mark(self.heatmap, self.threshold)
-
-    @property
-    def regions(self) -> list[Region]:
-        """`find_regions`; none without a threshold."""
-        return [] if self.threshold is None else find_regions(self.heatmap, self.threshold)
 
 
 def mark(heatmap: np.ndarray, threshold: float) -> np.ndarray:
@@ -111,16 +106,14 @@ def score(
     paths: PathSettings | None = None,
     heat: HeatSettings | None = None,
     threshold: float | None = None,
-) -> Result:
+) -> Verdict:
     """One picture (a path, a PIL image, an array: `Picture.of`), by default with the model's own settings.
 
     Raises:
         ImageError: if it cannot be used. SettingsError: for an unknown category.
     """
-    picture = Picture.of(picture)
+    picture, view = Picture.of(picture), model.view(category)
     mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
     found = judge(model, mismatch, paths, heat, category, threshold)
-    view = model.view(category)
     heatmap = view.inside(view.enlarge(found.heatmap, *picture.size_in_file))
-    note = found.note or view.remark(picture)
-    return Result(heatmap, found.score, found.threshold, found.anomalous, note)
+    return replace(found, heatmap=heatmap, note=found.note or view.remark(picture))

@@ -7,10 +7,9 @@ import hashlib
 import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -55,7 +54,7 @@ def score_files(
 ) -> Iterator[ScoreRecord]:
     """Write ``out/NAME_heat.png`` of each file and `TABLE`, a line per file, as they are done; at the end the lines
     stand in the order of the files. What an earlier call with the same model and settings finished, of files that have
-    not changed since, is kept; no result is ever seen half-written.
+    not changed since, is kept: a heat map, which is written last and whole, holds the line of its file.
 
     Args:
         files: paths, and the name of each for what is written: see `name_files` and `arriving` (None: nothing new).
@@ -72,26 +71,26 @@ def score_files(
     elif {"mask", "regions"} & set(extras) and not (model.threshold(category) and model.is_own(paths, heat)):
         raise SettingsError("Masks and regions need a threshold, and none holds for these settings: add --threshold.")
     out.mkdir(parents=True, exist_ok=True)
+    for left in out.rglob(f".*{PART}"):  # by a run that was killed
+        left.unlink(missing_ok=True)
     normal, failed, said = model.normal_ranges.get(model.category(category)), 0, {""}
     columns = ["file", "score", "threshold", "verdict", "error"]
     known = files if isinstance(files, Sequence) else ()
     columns += ["heatmap", *(name for name in EXTRAS if name in extras)] if extras or not known else []
     asked = [fmcore.__version__, model.info.model_dump_json(), category, repr((paths, heat, threshold)), columns]
     key = hashlib.sha256(json.dumps(asked).encode()).hexdigest() if normal else ""  # else colours depend on the first
-    writer = HeatmapWriter(out, normal.scale((heat or model.info.heat).exponent) if normal else None, key)
-    table = _Table(out, columns, key)
-    plans = (given and _plan(out, *given, extras, columns) for given in files)
+    writer = HeatmapWriter(out, normal.scale((heat or model.info.heat).exponent) if normal else None)
+    lines, plans = _earlier(out, key), (given and _plan(out, *given, extras, columns) for given in files)
     if known:
         plans = list(plans)
-        table.write(row for row, path, made in plans if table.holds(row, path, made))
-    else:
-        table.write(row for row in table.rows.values() if table.is_own(out / row["heatmap"]))
+        lines = {made["heatmap"]: lines[made["heatmap"]] for row, path, made in plans if _holds(lines, row, path, made)}
+    _write(out, columns, lines.values())
     for done, plan in enumerate(plans, start=1):
         record = ScoreRecord(done, len(known) or done, failed, "", writer.legend)
-        if plan is None or table.holds(*plan):
+        if plan is None or _holds(lines, *plan):
             yield record
             continue
-        (row, path, made), note, lines = plan, "", []
+        (row, path, made), note, regions = plan, "", []
         name = str(made["heatmap"].relative_to(out)).removesuffix(HEAT)
         try:
             picture = read_picture(path)
@@ -103,14 +102,16 @@ def score_files(
             if remark := model.view(category).remark(picture):
                 note = f"'{path.name}': {remark}"
             said.add(note)
-            height, width = found.heatmap.shape
-            writer.write(name, found.heatmap, height=height, width=width)
+            if "regions" in made:
+                regions = [{"file": row["file"], **region._asdict()} for region in found.regions]
+            made["heatmap"].parent.mkdir(parents=True, exist_ok=True)
             if "mask" in made:
                 replace(made["mask"], partial(Image.fromarray(found.mask).save, format="PNG"))
             if "raw" in made:
                 replace(made["raw"], partial(np.save, arr=found.heatmap))
-            if "regions" in made:
-                lines = [json.dumps({"file": row["file"], **region._asdict()}) for region in found.regions]
+            height, width = found.heatmap.shape
+            line = json.dumps({"row": row, "regions": regions})
+            writer.write(name, found.heatmap, height=height, width=width, made_with=key, line=line)
         except ImageError as error:
             row["error"] = readable(error)
         except OSError as error:
@@ -118,9 +119,10 @@ def score_files(
         if "error" in row:
             failed += 1
             [row.pop(column, None) for column in made]
-        table.add(row, lines)
+        lines[made["heatmap"]] = {"row": row, "regions": [] if "error" in row else regions}
+        _write(out, columns, [lines[made["heatmap"]]], add=True)
         yield ScoreRecord(done, len(known) or done, failed, row.get("error", note), writer.legend, row)
-    table.write(row for row, _, _ in plans)
+    _write(out, columns, [lines[made["heatmap"]] for _, _, made in plans])
 
 
 def _plan(
@@ -134,59 +136,33 @@ def _plan(
     return {"file": readable(path)} | named, path, made
 
 
-class _Table:
-    """`TABLE` and `REGIONS` of a folder; rows are on the disk as soon as they are added. ``key`` says what they rest
-    on: those of an earlier run whose heat maps have the same one are kept; an empty one keeps none."""
+def _earlier(out: Path, key: str) -> dict[Path, dict[str, Any]]:
+    """The lines that an earlier run stored in its heat maps, by these, as they came; none without a ``key``."""
+    own = {
+        path: stored for path in out.rglob(f"*{HEAT}") if key and (stored := stored_in(path)).get("made_with") == key
+    }
+    return {path: json.loads(own[path]["line"]) for path in sorted(own, key=lambda p: (p.stat().st_mtime_ns, p))}
 
-    def __init__(self, out: Path, columns: list[str], key: str):
-        self.out, self.columns, self.key = out, columns, key
-        self.rows: dict[tuple[str, str], dict[str, str]] = {}
-        self.lines: dict[str, list[str]] = {}
-        for left in out.rglob(f".*{PART}"):  # by a run that was killed
-            left.unlink(missing_ok=True)
-        with suppress(OSError, ValueError, KeyError, csv.Error):  # no run, or files that somebody changed
-            # What follows the last line's end was cut off.
-            text = (out / TABLE).read_bytes().decode().rpartition("\n")[0]
-            lines = (out / REGIONS).read_bytes().decode().split("\n")[:-1] if "regions" in columns else []
-            for line in dict.fromkeys(lines):
-                self.lines.setdefault(json.loads(line)["file"], []).append(line)
-            rows = csv.DictReader(io.StringIO(text, newline=""))
-            if rows.fieldnames == columns:
-                self.rows = {self._place(row): row for row in rows if row["score"] and row["error"] == ""}
 
-    @staticmethod
-    def _place(row: dict[str, str]) -> tuple[str, str]:
-        return row["file"], row.get("heatmap", "")  # a file that is given twice has two heat maps
+def _holds(lines: dict[Path, dict[str, Any]], row: dict[str, str], path: Path, made: dict[str, Path]) -> bool:
+    """Whether all results of a picture are there, and newer than it."""
+    try:
+        changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+        is_newer = all(file.exists() for file in made.values()) and made["heatmap"].stat().st_mtime_ns >= changed
+        return is_newer and lines.get(made["heatmap"], {}).get("row", {}).get("file") == row["file"]
+    except OSError:
+        return False
 
-    def holds(self, row: dict[str, str], path: Path, made: dict[str, Path]) -> bool:
-        """Whether all results of a picture are there, and newer than it."""
-        try:
-            changed = max(path.stat().st_mtime_ns, path.stat().st_ctime_ns)
-            is_newer = all(file.exists() for file in made.values()) and made["heatmap"].stat().st_mtime_ns >= changed
-            return is_newer and self._place(row) in self.rows and self.is_own(made["heatmap"])
-        except OSError:
-            return False
 
-    def is_own(self, heatmap: Path) -> bool:
-        return bool(self.key) and stored_in(heatmap).get("key") == self.key
-
-    def write(self, rows: Iterable[dict[str, str]]) -> None:
-        """The whole of both, in the order of ``rows``, of which those that are held are known by their names alone."""
-        rows = [self.rows.get(self._place(row), row) for row in rows]
-        if "regions" in self.columns:
-            lines = [f"{line}\n" for row in rows for line in self.lines.get(row["file"], ())]
-            replace(self.out / REGIONS, lambda file: file.write("".join(lines).encode()))
-        text = ",".join(self.columns) + "\r\n" + "".join(map(self._text, rows))
-        replace(self.out / TABLE, lambda file: file.write(text.encode()))
-
-    def add(self, row: dict[str, str], lines: list[str]) -> None:
-        self.rows[self._place(row)], self.lines[row["file"]] = row, lines
-        if "regions" in self.columns:
-            with (self.out / REGIONS).open("a", encoding="utf-8", newline="") as file:
-                file.writelines(f"{line}\n" for line in lines)
-        with (self.out / TABLE).open("a", encoding="utf-8", newline="") as file:
-            file.write(self._text(row))
-
-    def _text(self, row: dict[str, str]) -> str:
-        csv.writer(text := io.StringIO()).writerow([row.get(column, "") for column in self.columns])
-        return text.getvalue()
+def _write(out: Path, columns: list[str], lines: Iterable[dict[str, Any]], *, add: bool = False) -> None:
+    """`TABLE`, and `REGIONS` where they are asked for, anew or with lines added at their end."""
+    csv.DictWriter(table := io.StringIO(newline=""), columns, restval="").writerows(line["row"] for line in lines)
+    texts = {TABLE: ("" if add else ",".join(columns) + "\r\n") + table.getvalue()}
+    if "regions" in columns:
+        texts[REGIONS] = "".join(f"{json.dumps(region)}\n" for line in lines for region in line["regions"])
+    for name, text in texts.items():
+        if add:
+            with (out / name).open("a", encoding="utf-8", newline="") as file:
+                file.write(text)
+        else:
+            replace(out / name, lambda file, text=text: file.write(text.encode()))

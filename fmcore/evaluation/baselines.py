@@ -1,7 +1,8 @@
 """Other detectors: what the mismatch has to be better than.
 
 ``fit_...`` make them from normal tensors ``(N, C, H, W)`` of any view, on their device, without noise or flow;
-``train_...`` train a small network on these (sides of at least 4), and yield a record per step and last the detector.
+``train_...`` train a small network on these (sides of at least 4), and yield a record per step; the last one carries
+the detector.
 The others are rivals on the very velocity field that the mismatch uses; two of these put the image on the path at
 ``t = 3/4``, the mean time under the method's own weight ``t^2``: no time is chosen on data.
 """
@@ -12,18 +13,19 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmcore.data import Progress
 from fmcore.errors import TrainingError
 from fmcore.fields.field import VelocityField
 from fmcore.fields.gaussian import GaussianField, fit_gaussian
 from fmcore.fields.place_gaussian import PlaceGaussianField
-from fmcore.mismatch import gap
+from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, gap, mismatch_steps
 from fmcore.path import draw_noise, interpolate
 
 # One image (C, H, W), as its view gives it, -> map (H, W) float32, non-negative, not smoothed, higher where anomalous.
@@ -97,6 +99,18 @@ def time_reversed(field: VelocityField, image: Tensor, *, steps: int = 48, start
     return squared_error(integrate(field, image[None], start, 0.0, steps), image.new_zeros(()))
 
 
+def on_field(kind: str, field: VelocityField, paths: PathSettings, heat: HeatSettings, seed: int) -> Detector:
+    """One of `ON_FIELD`, with no more calls of the field than the mismatch makes (where that is exact, than with 4
+    draws)."""
+    draws = paths.paths or 4
+    return {
+        "mismatch": lambda image: Mismatch.collect(mismatch_steps(field, image, paths)).heatmap(heat),
+        "one-step": partial(one_step, field, paths=draws * paths.times, seed=seed),
+        "reconstruction": partial(reconstruction, field, steps=paths.times, paths=draws, seed=seed),
+        "time-reversed": partial(time_reversed, field, steps=draws * paths.times),
+    }[kind]
+
+
 def integrate(field: VelocityField, x: Tensor, start: float, end: float, steps: int) -> Tensor:
     """State at time ``end`` of ``dx/dt = v(x, t)`` from ``x`` ``(B, *shape)`` at ``start``, in either direction: Euler
     steps, which never call the field at ``end``."""
@@ -107,24 +121,16 @@ def integrate(field: VelocityField, x: Tensor, start: float, end: float, steps: 
     return x
 
 
-class TrainerRecord(NamedTuple):
-    """One finished step; ``spent`` is the share of the budget that is used up, in (0, 1]."""
-
-    step: int
-    spent: float
-    loss: float
-
-
-def train_autoencoder(images: Tensor, *, seed: int = 0, **budget) -> Iterator[TrainerRecord | Detector]:
+def train_autoencoder(images: Tensor, *, seed: int = 0, **budget) -> Iterator[Progress]:
     """What a narrow code cannot reproduce is anomalous (after Bergmann et al. 2019). ``budget`` and errors are those of
     `train_network`."""
     channels, *sides = images.shape[1:]
     network = autoencoder(channels, channels, sides, seed)
     yield from train_network(network, lambda y, generator: F.mse_loss(network(y), y), images, seed=seed, **budget)
-    yield lambda image: squared_error(network(image[None]), image)
+    yield Progress(100, 100, result=lambda image: squared_error(network(image[None]), image))
 
 
-def train_tccm(images: Tensor, *, seed: int = 0, **budget) -> Iterator[TrainerRecord | Detector]:
+def train_tccm(images: Tensor, *, seed: int = 0, **budget) -> Iterator[Progress]:
     """TCCM-style (Time-Conditioned Contraction Matching, Li et al., NeurIPS 2025, arXiv 2510.18328, for tabular data):
     ``f(z, t)`` is trained on normal data to give ``-z`` at ``t ~ U(0, 1)``, with squared error; the score is the
     deviation at one time, ``|| f(z, 1) + z ||``. Ours: the small dense network becomes the `autoencoder` with time as
@@ -140,7 +146,7 @@ def train_tccm(images: Tensor, *, seed: int = 0, **budget) -> Iterator[TrainerRe
         return (contract(z, torch.rand(len(batch), generator=generator).to(z.device)) + z).square().mean()
 
     yield from train_network(network, loss, images, seed=seed, **budget)
-    yield lambda image: squared_error(contract((image - mean)[None], image.new_ones(1)), mean - image)
+    yield Progress(100, 100, result=lambda y: squared_error(contract((y - mean)[None], y.new_ones(1)), mean - y))
 
 
 def autoencoder(inputs: int, outputs: int, sides: Sequence[int], seed: int) -> nn.Sequential:
@@ -167,10 +173,10 @@ def train_network(
     steps: int | None = None,
     batch: int = 16,
     seed: int = 0,
-) -> Iterator[TrainerRecord]:
+) -> Iterator[Progress]:
     """Minimise ``loss(batch, generator)`` over images by AdamW with a cosine over the budget: ``steps``, or else
-    ``minutes``, of which the last step may run over. The same steps and seed give the same bits. Raises `TrainingError`
-    if the loss is no longer finite."""
+    ``minutes``, of which the last step may run over. Yields a record per step, in per cent of the budget, whose result
+    is the loss. The same steps and seed give the same bits. Raises `TrainingError` if the loss is no longer finite."""
     network.train().to(images.device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     started, step, spent = time.perf_counter(), 0, 0.0
@@ -186,5 +192,15 @@ def train_network(
         optimizer.step()
         step += 1
         spent = min(1.0, step / steps if steps else (time.perf_counter() - started) / (60 * minutes))
-        yield TrainerRecord(step, spent, number)
+        yield Progress(round(100 * spent), 100, result=number)
     network.eval().requires_grad_(False)
+
+
+ON_FIELD = ("mismatch", "one-step", "reconstruction", "time-reversed")
+CLOSED = {
+    "mahalanobis": fit_mahalanobis,
+    "place-mahalanobis": fit_place_mahalanobis,
+    "nearest": fit_nearest,
+    "nearest-patch": fit_nearest_patch,
+}
+TRAINED = {"autoencoder": train_autoencoder, "tccm": train_tccm}

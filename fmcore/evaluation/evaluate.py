@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from fmcore.data import Progress
 from fmcore.data.folders import TestItem, find_test_sets
 from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.detector.model import Model
-from fmcore.detector.score import judge, score_steps
+from fmcore.detector.score import score_steps
 from fmcore.errors import DataError, ImageError, ModelError
-from fmcore.evaluation import Progress
 from fmcore.evaluation.metrics import NAMES, PixelMetrics, image_intervals, image_metrics, interval_of_mean
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score
 from fmcore.settings import Settings
@@ -39,14 +39,13 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
 
     def heatmap(picture: Picture) -> np.ndarray:
         remarks.extend(filter(None, [model.view(category).remark(picture)]))
-        mismatch = Mismatch.collect(score_steps(model, picture, paths, category))
-        return judge(model, mismatch, paths, heat, category).heatmap
+        return Mismatch.collect(score_steps(model, picture, paths, category)).heatmap(heat)
 
     inside = model.view(category).inside
     for progress in measure(items, heatmap, settings.pixel_size, settings.bootstrap, settings.seed, inside):
         if progress.result is None:
             yield progress
-    threshold = model.threshold(category) if (paths, heat) == (info.paths, info.heat) else None
+    threshold = model.threshold(category) if model.is_own(paths, heat) else None
     images = progress.result["images"]
     used = settings.model_copy(update={"paths": paths, "heat": heat}).model_dump(exclude={"category"})
     result = {
@@ -58,7 +57,7 @@ def evaluate(model: Model, items: list[TestItem], settings: EvaluateSettings) ->
         "notes": [f"{len(remarks)} of {len(items)} images: {remarks[0]}"] if remarks else [],
         "settings": used | {"kind": info.kind, "training": info.training, "versions": info.versions},
     }
-    yield Progress(len(items), len(items), result)
+    yield Progress(len(items), len(items), result=result)
 
 
 def measure(
@@ -108,7 +107,7 @@ def measure(
         "unreadable": unreadable,
         "images": images,
     }
-    yield Progress(len(items), len(items), result)
+    yield Progress(len(items), len(items), result=result)
 
 
 def _why_undefined(good: int, defective: int, masks: int) -> list[str]:

@@ -135,9 +135,11 @@ def image_intervals(scores: np.ndarray, labels: np.ndarray, draws: int, seed: in
 
 def auroc_difference(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, *, draws: int = 4000, seed: int = 0
-) -> tuple[float, Interval]:
+) -> tuple[float, Interval] | None:
     """Image AUROC of one detector minus that of another, and its 95 % bootstrap interval or None, from bool labels
-    ``(N,)``, both values among them, and the scores of either ``(S, N)``, a row per seed, of which the mean counts."""
+    ``(N,)`` and the scores of either ``(S, N)``, a row per seed, of which the mean counts. None without both labels."""
+    if labels.all() or not labels.any():
+        return None
 
     def gain(counts: np.ndarray) -> list[np.ndarray]:
         means = [np.mean([_of_draws(counts, row, labels)[0] for row in scores], 0) for scores in (first, second)]

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fmcore.data import Progress
 from fmcore.data.folders import TestItem
 from fmcore.data.picture import Picture, read_mask, read_picture, resize_map
 from fmcore.decomposition.sampled import FisherMaps, fisher_maps
 from fmcore.errors import DataError, ImageError, SettingsError
-from fmcore.evaluation import Progress
 from fmcore.evaluation.metrics import auroc
 from fmcore.fields.field import VelocityField
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings, image_score, mismatch_steps
@@ -38,6 +38,16 @@ class LabelledImages(NamedTuple):
     defective: np.ndarray
     masks: tuple[np.ndarray | None, ...]
     unreadable: tuple[str, ...]
+
+    def aurocs(self, maps: Sequence[np.ndarray]) -> dict[str, float | None]:
+        """Image and pixel AUROC of a heat map ``(h, w)`` of each, None where undefined; that of pixels at the size of
+        the masks, without defective images that have none."""
+        of_images, of_pixels = auroc(np.array([image_score(m) for m in maps]), self.defective), None
+        if known := [i for i, mask in enumerate(self.masks) if mask is not None]:
+            height, width = self.masks[known[0]].shape
+            large = np.stack([resize_map(maps[i], height=height, width=width) for i in known])
+            of_pixels = auroc(large, np.stack([self.masks[i] for i in known]))
+        return {"image_auroc": of_images, "pixel_auroc": of_pixels}
 
 
 def read_test_set(items: list[TestItem], view: Callable[[Picture], Tensor], *, pixel_size: int = 256) -> LabelledImages:
@@ -57,18 +67,6 @@ def read_test_set(items: list[TestItem], view: Callable[[Picture], Tensor], *, p
         raise DataError(f"None of the {len(items)} test images could be read.{reasons}")
     images, defective, masks = zip(*read, strict=True)
     return LabelledImages(torch.stack(images), np.array(defective), masks, tuple(unreadable))
-
-
-def _aurocs(maps: list, defective: Sequence[bool], masks: Sequence[np.ndarray | None], enlarge: Callable) -> dict:
-    """Image and pixel AUROC of heat maps ``(h, w)``, one per image, each None where undefined; that of pixels at the
-    masks' size, where a good image without a mask has an empty one, and a defective one does not count."""
-    scores, labels, pixel_auroc = np.array([image_score(m) for m in maps]), np.asarray(defective, dtype=bool), None
-    if marked := [mask for mask in masks if mask is not None]:
-        height, width = marked[0].shape
-        known = [i for i, mask in enumerate(masks) if mask is not None or not labels[i]]
-        truth = np.stack([np.zeros((height, width), bool) if masks[i] is None else masks[i] for i in known])
-        pixel_auroc = auroc(np.stack([enlarge(maps[i], height=height, width=width) for i in known]), truth)
-    return {"image_auroc": auroc(scores, labels), "pixel_auroc": pixel_auroc}
 
 
 class SweepResult(NamedTuple):
@@ -92,15 +90,9 @@ def grid(paths: PathSettings, heat: HeatSettings, /, **choices: Iterable) -> lis
     return found
 
 
-def sweep(
-    field: VelocityField,
-    images: Tensor,
-    defective: Sequence[bool],
-    masks: Sequence[np.ndarray | None],
-    cases: Sequence[Case],
-) -> Iterator[Progress]:
-    """Score every image ``(N, C, H, W)`` under every case, with masks as in `LabelledImages`; the last record's result
-    is a tuple of `SweepResult`, in order of the cases. One record is in memory at a time."""
+def sweep(field: VelocityField, test: LabelledImages, cases: Sequence[Case]) -> Iterator[Progress]:
+    """Score every image under every case; the result is a tuple of `SweepResult`, in order of the cases. One record is
+    in memory at a time."""
     # What to record, and which cases each record serves: those of its noise, with times on its grid. K = 0, the exact
     # mean over all noise, is no part of a record of draws.
     runs: dict[PathSettings, list[int]] = {}
@@ -109,7 +101,7 @@ def sweep(
         run = next((r for r in kin if (r.times + 1) % (paths.times + 1) == 0), paths)
         runs.setdefault(run, []).append(index)
     maps = [[] for _ in cases]
-    for done, image in enumerate(images, start=1):
+    for done, image in enumerate(test.images, start=1):
         for run, members in runs.items():
             most = run.replace(paths=max(cases[index][0].paths for index in members))
             record = Mismatch.collect(mismatch_steps(field, image, most))
@@ -118,41 +110,25 @@ def sweep(
                 every = (run.times + 1) // (paths.times + 1)
                 part = record.subset(slice(every - 1, None, every))
                 maps[index].append(Mismatch(part.times, part.maps[:, : paths.paths or None]).heatmap(heat))
-        yield Progress(done, len(images))
+        yield Progress(done, len(test.images))
     results = (
-        SweepResult(paths, heat, **_aurocs(found, defective, masks, resize_map), evaluations=paths.paths * paths.times)
+        SweepResult(paths, heat, **test.aurocs(found), evaluations=paths.paths * paths.times)
         for (paths, heat), found in zip(cases, maps, strict=True)
     )
-    yield Progress(len(images), len(images), tuple(results))
-
-
-class FisherRecord(NamedTuple):
-    """The ``done``-th of ``total`` images: both maps, and on the last record the AUROCs over all of them,
-    ``{"mismatch": {"image_auroc", "pixel_auroc"}, "fisher": {...}}``, each None where undefined."""
-
-    done: int
-    total: int
-    maps: FisherMaps
-    result: dict | None
+    yield Progress(done, done, result=tuple(results))
 
 
 def compare_fisher(
-    p: VelocityField,
-    q: VelocityField,
-    test: LabelledImages,
-    paths: PathSettings,
-    heat: HeatSettings,
-    enlarge: Callable = resize_map,
-) -> Iterator[FisherRecord]:
-    """`fisher_maps` of every test image; ``enlarge(map (H, W), height=, width=)`` is the way of the images' view."""
-    found, result = {kind: [] for kind in FisherMaps._fields}, None
-    for done, image in enumerate(test.images, 1):
-        maps = fisher_maps(p, q, image, paths)
-        for kind, mismatch in maps._asdict().items():
-            found[kind].append(mismatch.heatmap(heat))
-        if done == len(test.images):
-            result = {kind: _aurocs(each, test.defective, test.masks, enlarge) for kind, each in found.items()}
-        yield FisherRecord(done, len(test.images), maps, result)
+    p: VelocityField, q: VelocityField, test: LabelledImages, paths: PathSettings, heat: HeatSettings
+) -> Iterator[Progress]:
+    """`fisher_maps` of every test image; the result is their AUROCs, ``{"mismatch": {"image_auroc", "pixel_auroc"},
+    "fisher": {...}}``, each None where undefined, and a list of all maps."""
+    found: list[FisherMaps] = []
+    for image in test.images:
+        found.append(fisher_maps(p, q, image, paths))
+        yield Progress(len(found), len(test.images))
+    heats = {kind: [getattr(maps, kind).heatmap(heat) for maps in found] for kind in FisherMaps._fields}
+    yield Progress(len(found), len(found), result=({kind: test.aurocs(heats[kind]) for kind in heats}, found))
 
 
 def measure_speed(cases: Mapping[str, Sequence[Callable]], items: Sequence[TestItem], *, rounds: int = 5):
@@ -181,7 +157,7 @@ def measure_speed(cases: Mapping[str, Sequence[Callable]], items: Sequence[TestI
     for index, label in enumerate(cases):
         seconds, processor = np.moveaxis(spent[:, index], 2, 0)
         result[label] = {"seconds": seconds, "processor": processor, "image_auroc": auroc(found[:, index], defective)}
-    yield Progress(len(turns), len(turns), result)
+    yield Progress(len(turns), len(turns), result=result)
 
 
 def _now() -> tuple[float, float]:
@@ -223,7 +199,7 @@ def measure_scaling(run: Callable[[int], Any], sizes: Sequence[int], *, most_sec
     sizes, seconds, megabytes = map(list, zip(*rows, strict=True))
     slope = float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]) if len(rows) > 1 else None
     found = {"sizes": sizes, "seconds": seconds, "megabytes": megabytes, "exponent": slope}
-    yield Progress(len(rows), len(rows), found)
+    yield Progress(len(rows), len(rows), result=found)
 
 
 def _memory(reset: bool = False) -> float:

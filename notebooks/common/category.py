@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from common.progress import show_progress
-from fmcore.data.folders import TestItem, Unreadable, find_good_images, find_test_sets, read_pictures
+from fmcore.data.folders import TestItem, find_good_images, find_test_sets, read_pictures
 from fmcore.data.rendered import RenderSettings, write_dataset
 from fmcore.detector.fit import FitRecord, fit
 from fmcore.detector.model import Model
 from fmcore.detector.settings import FitSettings
-from fmcore.errors import DataError, SettingsError
+from fmcore.errors import DataError, ImageError, SettingsError
 from fmcore.evaluation.evaluate import EvaluateSettings
 from fmcore.settings import Settings
 from fmcore.training.checkpoint import forget
@@ -80,8 +80,8 @@ def tensors(files: Sequence[Path], view: View) -> Tensor:
     """The readable pictures as ``view`` sees them, ``(N, C, H, W)``; what can't be read is left out and printed."""
     found = []
     for picture in read_pictures(files):
-        if isinstance(picture, Unreadable):
-            print(f"Left out: {picture.reason}")
+        if isinstance(picture, ImageError):
+            print(f"Left out: {picture}")
         else:
             found.append(view(picture))
     if not found:

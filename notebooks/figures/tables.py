@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fmcore.evaluation.benchmark_table import Difference
-from fmcore.evaluation.metrics import TITLES, auroc_difference, interval_of_mean
+from fmcore.evaluation.metrics import TITLES, Interval, auroc_difference, interval_of_mean
 
 SUMMARY = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -100,17 +99,15 @@ def difference_table(results: dict[str, dict], others: dict[str, dict]) -> Table
     return Table(head, rows, f"{said} Where it holds zero, none is shown.", last_is_mean=len(rows) > len(gains))
 
 
-def _gain(first: dict, second: dict) -> tuple[int, Difference | None]:
+def _gain(first: dict, second: dict) -> tuple[int, tuple[float, Interval] | None]:
     """Images that both evaluations have, and the difference of their image AUROC on these; None without both kinds."""
     by_file = [{Path(i["file"]).parts[-3:]: i for i in result["images"]} for result in (first, second)]
     shared = [file for file in by_file[0] if file in by_file[1]]
     labels = np.array([by_file[0][file]["defective"] for file in shared], dtype=bool)
-    if labels.all() or not labels.any():
-        return len(shared), None
     return len(shared), auroc_difference(labels, *(np.array([[s[f]["score"] for f in shared]]) for s in by_file))
 
 
-def _points(difference: Difference | None) -> Cell:
+def _points(difference: tuple[float, Interval] | None) -> Cell:
     """A difference of shares in per cent points, with its interval where there is one."""
     value, interval = difference or (None, None)
     small = " to ".join(f"{100 * end:+.1f}" for end in interval or ())

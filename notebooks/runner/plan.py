@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.category import evaluate_settings, fit_settings, render_settings
-from fmcore.data.check import CheckRecord, check
-from fmcore.data.folders import find_good_images, find_test_items
+from fmcore.data import Progress
+from fmcore.data.check import check
+from fmcore.data.folders import find_good_images, find_test_items, read_folder
 from fmcore.data.picture import read_picture
 from fmcore.data.rendered import CATEGORIES
 from fmcore.errors import DataError, SettingsError
@@ -48,7 +49,7 @@ class Plan:
     skipped_files: list[str]
 
 
-def plan(request: Request, progress: Callable[[str, CheckRecord], None] = lambda name, record: None) -> Plan:
+def plan(request: Request, progress: Callable[[str, Progress], None] = lambda name, record: None) -> Plan:
     """Check everything that can be checked without a kernel, and lay out the jobs. Raises, before anything is written,
     `SettingsError` for an unknown or mistyped parameter or category, and `DataError` for data that can't be used."""
     notebook, each = request.notebook, request.notebook.per_category
@@ -147,7 +148,7 @@ def _job(
 
 
 def _check(
-    folders: dict[str, Path], request: Request, progress: Callable[[str, CheckRecord], None], *, tested: bool
+    folders: dict[str, Path], request: Request, progress: Callable[[str, Progress], None], *, tested: bool
 ) -> list[str]:
     """Open every image and mask. Sentences about files that are left out; refused unless the request is lenient."""
     problems = []
@@ -163,7 +164,7 @@ def _check(
                 raise DataError(f"{said} the category out (--categories).")
         for record in check(folder):
             progress(name, record)
-            problems += record.report.damaged if record.report else []
+            problems += record.result.damaged if record.result else []
     if problems and not request.lenient:
         more = len(problems) - 1
         rest = f" The same goes for {more} more file{'s' * (more > 1)}." if more else ""
@@ -174,7 +175,7 @@ def _check(
 def _category_folders(data: str | Path, wanted: list[str]) -> dict[str, Path]:
     """Folders of the categories by name: ``data`` itself, or those in it, or only the ``wanted`` ones."""
     root = Path(data).resolve()
-    found = {n: root / n if (root / n).is_dir() else root for n in find_good_images(root, allow_empty=True).categories}
+    found = {n: root / n if (root / n).is_dir() else root for n in read_folder(root).categories}
     for name in wanted:
         if name not in found:
             raise SettingsError(f"There is no category '{name}' in '{root}': it has {', '.join(found)}.")

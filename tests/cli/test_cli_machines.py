@@ -181,5 +181,3 @@ def test_the_home_folder_is_understood_between_quotes(call, tmp_path, model_fold
     assert len(list((tmp_path / "out").glob("*_heat.png"))) == 3
     assert call("check", "~/in", "--json", "~/found.json")[0] == 0 and (tmp_path / "found.json").exists()
     assert call("threshold", "~/model", "--from", "~/in", "--false-alarm-rate", 0.5)[0] == 0
-    assert call("render", "~/data", "--train", 1, "--test-good", 0, "--test-per-defect", 0, "--size", 32)[0] == 0
-    assert (tmp_path / "data").is_dir()

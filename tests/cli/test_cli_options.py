@@ -84,7 +84,7 @@ def test_help_comes_from_the_class():
 
 
 def test_every_plain_setting_of_a_fit_is_an_option():
-    from fmcore.cli.fit import fit
+    from fmcore.cli.data import fit
 
     options = set(inspect.signature(fit).parameters)
     plain = {name for name, f in FitSettings.model_fields.items() if f.annotation in (int, float, str, bool)}

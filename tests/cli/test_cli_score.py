@@ -12,7 +12,7 @@ from conftest import assert_one_sentence, dataset, draw_blob, run_cli, write_blo
 from PIL import Image
 
 from fmcore.detector.model import load_model
-from fmcore.detector.score import Result
+from fmcore.detector.score import Verdict
 
 QUICK = ("--encoder", "none", "--size", 32, "--paths", 2, "--times", 3)
 COLUMNS = ["file", "score", "threshold", "verdict", "error"]
@@ -213,8 +213,8 @@ def test_regions_are_joined_at_corners_and_sorted_by_their_peak():
     heatmap[0, 0] = heatmap[1, 1] = 3  # touch at a corner
     heatmap[4:6, 5:8] = 4
     heatmap[3, 0] = 1  # not above half the threshold
-    found = Result(heatmap, 8.0, 2.0, True, "").regions
+    found = Verdict(heatmap, 8.0, 2.0, True, "").regions
     assert [tuple(region) for region in found] == [((5, 4, 3, 2), 6, 4.0), ((0, 0, 2, 2), 2, 3.0)]
-    assert Result(heatmap * 0, 0.0, 2.0, False, "").regions == []
-    without = Result(heatmap, 8.0, None, None, "No threshold is stored.")
+    assert Verdict(heatmap * 0, 0.0, 2.0, False, "").regions == []
+    without = Verdict(heatmap, 8.0, None, None, "No threshold is stored.")
     assert without.regions == [] and without.mask is None

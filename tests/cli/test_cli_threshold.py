@@ -10,7 +10,7 @@ import pytest
 from conftest import assert_one_sentence, blob_pictures, last_model, write_blobs, write_category
 from PIL import Image
 
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 
 
 def info_of(folder):
@@ -81,7 +81,7 @@ def test_without_a_rate_other_images_keep_that_of_the_model(call, model_folder, 
 
 def test_several_categories_share_a_rate_but_not_a_value(call, tmp_path):
     pictures = {"a": blob_pictures(range(12)), "b": blob_pictures(range(12, 24))}
-    save_model(tmp_path / "model", last_model(pictures, false_alarm_rate=0.2))
+    last_model(pictures, false_alarm_rate=0.2).save(tmp_path / "model")
     code, out, _ = call("threshold", tmp_path / "model", "--false-alarm-rate", 0.3)
     assert code == 0 and [line.split(":")[0] for line in out.splitlines()] == ["a", "b"]
     assert {load_model(tmp_path / "model").threshold(name).false_alarm_rate for name in "ab"} == {0.3}

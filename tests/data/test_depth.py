@@ -14,7 +14,7 @@ from PIL import Image
 from fmcore.data.check import check
 from fmcore.data.folders import describe_set
 from fmcore.data.picture import Picture, bits_of
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.evaluation.metrics import auroc
 
 TESTED = [(400 + n, False) for n in range(12)] + [(500 + n, True) for n in range(12)]
@@ -53,7 +53,7 @@ def test_depth_is_that_of_the_largest_value_of_all_and_is_stored(tmp_path):
     assert describe_set([*good, *write(tmp_path / "other", 12, [3])]).bits == 12
     model = last_model({"blob": good})
     assert model.view().depth == ", 10-bit values in 16-bit files"
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     stored = json.loads((tmp_path / "model" / "model.json").read_text())
     assert stored["categories"]["blob"]["view"]["config"]["bits"] == 10
     loaded = load_model(tmp_path / "model")
@@ -69,7 +69,7 @@ def test_fewest_bits(largest, bits):
 
 def test_an_image_beyond_the_set_is_scored_with_a_sentence(call, tmp_path):
     model = last_model({"blob": write(tmp_path / "good", 10, range(24))}, false_alarm_rate=0.2)
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     [beyond] = write(tmp_path / "new", 12, [900])
     result = model.score(beyond)
     assert_one_sentence(result.note, "10 bits", "at most 1023", "cut off")
@@ -83,7 +83,7 @@ def test_evaluate_says_which_images_are_beyond_the_set(call, tmp_path):
     write(root / "train" / "good", 10, range(12))
     write(root / "test" / "good", 10, range(20, 23))
     write(root / "test" / "bad", 12, range(30, 32), defect=True)
-    save_model(tmp_path / "model", last_model({"part": sorted((root / "train" / "good").iterdir())}))
+    last_model({"part": sorted((root / "train" / "good").iterdir())}).save(tmp_path / "model")
     code, _, err = call("evaluate", tmp_path / "model", root, "--bootstrap", 0)
     assert code == 0 and "2 of 5 images: This picture holds values up to" in err and "need 10 bits" in err
 
@@ -93,7 +93,7 @@ def test_check_says_the_depth_and_what_is_beyond_it(tmp_path):
     write(tmp_path / "test" / "good", 10, range(5, 7))
     write(tmp_path / "test" / "bad", 12, range(8, 10))
     *_, record = check(tmp_path)
-    said = [note for note in record.report.notes if "bit" in note or "larger" in note]
+    said = [note for note in record.result.notes if "bit" in note or "larger" in note]
     assert len(said) == 2 and "10-bit values" in said[0] and "(bad)" in said[1]
 
 

@@ -17,7 +17,7 @@ from fmcore.data.check import check
 from fmcore.data.folders import find_good_images, find_test_sets, read_folder
 from fmcore.data.layouts import TABLE
 from fmcore.data.picture import Picture, read_mask, read_picture
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.errors import FlowMismatchingError, ImageError, ModelError
 
 SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "gif", "ppm", "avif", "jp2")
@@ -205,7 +205,7 @@ JSON = st.recursive(SCALARS, st.lists, max_leaves=3)
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, gaussian_model):
-    save_model(folder := tmp_path_factory.mktemp("model") / "model", gaussian_model)
+    gaussian_model.save(folder := tmp_path_factory.mktemp("model") / "model")
     return folder
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fmcore.data.check import check
 from fmcore.data.folders import find_good_images, find_test_items, read_folder
 from fmcore.data.layouts import not_read
-from fmcore.data.mask import read_mask
+from fmcore.data.picture import read_mask
 
 
 def test_mvtec_loco_has_a_folder_of_masks_per_image(tmp_path):
@@ -89,6 +89,6 @@ def test_what_is_not_read_is_counted_and_said(call, model_folder, tmp_path):
     said = not_read(folder)
     assert said in find_good_images(folder).summary()
     *_, record = check(folder)
-    assert record.report.notes == [said]
+    assert record.result.notes == [said]
     code, _, err = call("score", model_folder, folder, "--out", tmp_path / "out")
     assert code == 0 and said in err and "3 of 3 images scored" in err

@@ -8,7 +8,7 @@ from conftest import assert_one_sentence
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from fmcore.data.mask import read_mask
+from fmcore.data.picture import read_mask
 from fmcore.errors import ImageError
 
 SQUARE = np.zeros((24, 32), np.uint8)

@@ -85,7 +85,6 @@ def gear_folder(tmp_path_factory) -> Path:
     from conftest import last_model
 
     from fmcore.data.rendered import RenderSettings, write_dataset
-    from fmcore.detector.model import save_model
 
     root = tmp_path_factory.mktemp("embedded")
     for _ in write_dataset(
@@ -94,7 +93,7 @@ def gear_folder(tmp_path_factory) -> Path:
         pass
     paths = sorted((root / "examples" / "gear" / "train" / "good").iterdir())
     model = last_model({"gear": paths}, view={"size": 128}, paths={})
-    save_model(root / "gaussian", model)
+    model.save(root / "gaussian")
     return root
 
 

@@ -22,7 +22,7 @@ import fmcore
 from demo.common import features, messages
 from fmcore.data.picture import read_picture
 from fmcore.detector.fit import fit
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.detector.score import judge, score_steps
 from fmcore.detector.score import score as score_picture
 from fmcore.mismatch import HeatSettings, Mismatch, image_score
@@ -38,7 +38,7 @@ def embedded(tmp_path_factory, gaussian_model, category_folder) -> Path:
     options = {"options": {"widths": (16, 16)}, "training": TrainSettings(steps=3), "false_alarm_rate": 0.5}
     network = last_model({"blob": good}, field="unet", **options)
     for name, model in (("gaussian", gaussian_model), ("unet", network)):
-        save_model(root / name, model)
+        model.save(root / name)
     shutil.copytree(category_folder, root / "examples" / "blob")
     shutil.copytree(category_folder / "train" / "good", root / "good" / "blob")
     return root

@@ -22,7 +22,6 @@ from demo.batch.incoming import Given
 from demo.batch.view import batch_message
 from demo.common import messages
 from fmcore.data.picture import read_picture
-from fmcore.detector.model import save_model
 from fmcore.detector.score import find_regions, mark
 from fmcore.detector.score import score as score_picture
 from fmcore.errors import DataError, SettingsError
@@ -142,7 +141,7 @@ def choices(archive) -> tuple:
 
 @pytest.fixture
 def blobs(gaussian_model, category_folder, tmp_path, monkeypatch):
-    save_model(tmp_path / "gaussian", gaussian_model)
+    gaussian_model.save(tmp_path / "gaussian")
     shutil.copytree(category_folder, tmp_path / "examples" / "blob")
     monkeypatch.setenv("FLOW_MISMATCHING_EMBEDDED", str(tmp_path))
 

@@ -8,12 +8,11 @@ import pytest
 
 from demo.common import embedded
 from demo.inspect.link import read_link, write_link
-from fmcore.detector.model import save_model
 
 
 @pytest.fixture(autouse=True)
 def blobs(gaussian_model, category_folder, tmp_path, monkeypatch):
-    save_model(tmp_path / "gaussian", gaussian_model)
+    gaussian_model.save(tmp_path / "gaussian")
     shutil.copytree(category_folder, tmp_path / "examples" / "blob")
     monkeypatch.setenv("FLOW_MISMATCHING_EMBEDDED", str(tmp_path))
 

@@ -59,14 +59,13 @@ def test_simulated_false_alarm_rate_is_at_most_the_promised_one(count, rate):
 
 def test_scores_are_those_of_the_heat_maps():
     mismatches = random_mismatches(4, 12, 10)
-    result = calibrate(mismatches, HEAT, 0.25)
-    expected = [image_score(m.heatmap(HEAT)) for m in mismatches]
-    assert result.scores.tolist() == expected and result.threshold.value == max(expected)
+    scores, outliers, _ = calibrate(mismatches, HEAT)
+    assert scores.tolist() == [image_score(m.heatmap(HEAT)) for m in mismatches] and outliers == ()
 
 
 def test_range_of_small_maps_is_the_quantile_of_each_pixel_over_images():
     mismatches = random_mismatches(7, 5, 40)  # the grid is then 5 x 32: one row, one or two columns per cell
-    found = calibrate(mismatches, HEAT, 0.25).normal_range
+    found = calibrate(mismatches, HEAT)[2]
     per_time = np.stack([m.maps.mean(1) for m in mismatches])  # unweighted, unsmoothed
     assert found.lower.shape == found.upper.shape == (2, 5, 32) and found.times.tolist() == [0.25, 0.75]
     cell = per_time[:, :, 2, 2:4].transpose(1, 0, 2).reshape(2, -1)  # columns 0-1, 2-3, ..., 14-15, 16, 17, ...
@@ -77,7 +76,7 @@ def test_range_of_small_maps_is_the_quantile_of_each_pixel_over_images():
 
 def test_range_of_large_maps_pools_the_pixels_of_a_cell():
     mismatches = random_mismatches(3, 64, 64)
-    found = calibrate(mismatches, HEAT, 0.25).normal_range
+    found = calibrate(mismatches, HEAT)[2]
     assert RANGE_GRID == 32 and found.upper.shape == (2, 32, 32)
     cells = np.stack([m.maps.mean(1) for m in mismatches]).reshape(3, 2, 32, 2, 32, 2)
     cells = cells.transpose(1, 2, 4, 0, 3, 5).reshape(2, 32, 32, -1)
@@ -95,10 +94,11 @@ def test_scale_is_three_times_the_upper_heat_of_nine_places_in_ten(exponent):
 def test_one_bad_part_among_good_ones_is_found_and_does_not_move_the_threshold():
     good = random_mismatches(30, 12, 10)
     bad = Mismatch(good[0].times, good[0].maps * 30)
-    clean, spoilt = calibrate(good, HEAT, 0.05), calibrate([*good[:7], bad, *good[7:]], HEAT, 0.05)
-    assert spoilt.outliers == (7,) and clean.outliers == ()
-    assert spoilt.threshold == clean.threshold
-    np.testing.assert_array_equal(spoilt.normal_range.upper, clean.normal_range.upper)
+    scores, outliers, normal_range = calibrate(good, HEAT)
+    spoilt_scores, spoilt_outliers, spoilt_range = calibrate([*good[:7], bad, *good[7:]], HEAT)
+    assert spoilt_outliers == (7,) and outliers == ()
+    assert conformal_threshold(spoilt_scores, 0.05) == conformal_threshold(scores, 0.05)
+    np.testing.assert_array_equal(spoilt_range.upper, normal_range.upper)
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.3, 0.8])

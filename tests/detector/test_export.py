@@ -14,7 +14,6 @@ from PIL import Image
 from fmcore.cli import model as commands
 from fmcore.data.picture import Picture
 from fmcore.detector.export import export
-from fmcore.detector.model import save_model
 from fmcore.detector.score import score_steps
 from fmcore.errors import ModelError, SettingsError
 from fmcore.mismatch import Mismatch
@@ -36,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def test_the_example_of_the_help_gives_the_scores_of_the_model(model, tmp_path, call, monkeypatch, capsys):
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     code, out, _ = call("export", tmp_path / "model", "--out", tmp_path / "parts.onnx")
     view = model.view()
     assert code == 0 and f"({view.pixel_height}, {view.pixel_width}, 3)" in out and "bicubic" in out
@@ -61,7 +60,6 @@ def test_the_example_of_the_help_gives_the_scores_of_the_model(model, tmp_path, 
 def test_what_cannot_be_exported_is_one_sentence(model, gaussian_model, tmp_path, monkeypatch):
     for made, options, parts in (
         (gaussian_model, {}, ("closed form on feature maps",)),
-        (model, {"form": "openvino"}, ("'openvino'", "onnx")),
         (model, {"category": "y"}, ("'y'",)),
     ):
         with pytest.raises((ModelError, SettingsError)) as caught:
@@ -79,3 +77,9 @@ def test_what_cannot_be_exported_is_one_sentence(model, gaussian_model, tmp_path
         export(model, tmp_path / "m.onnx")
     assert_one_sentence(caught.value, "flow-mismatching[export]")
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_another_format_is_refused_before_the_work(tmp_path, call):
+    code, _, err = call("export", tmp_path / "model", "--format", "openvino", "--out", tmp_path / "m.xml")
+    assert code == 2
+    assert_one_sentence(err, "'openvino'", "onnx")

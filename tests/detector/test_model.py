@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from fmcore.data.picture import Picture
-from fmcore.detector.model import FILE, current_versions, load_model, read_info, save_model
+from fmcore.detector.model import FILE, current_versions, load_model, read_info
 from fmcore.detector.score import judge, score_steps
 from fmcore.errors import ModelError, SettingsError
 from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
@@ -37,7 +37,7 @@ def encoder_model():
 
 @pytest.fixture
 def folder(tmp_path, gaussian_model):
-    save_model(tmp_path / "model", gaussian_model)
+    gaussian_model.save(tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -57,7 +57,7 @@ def edit_weights(folder, change):
 @pytest.mark.parametrize("kind", ["gaussian_model", "unet_model", "encoder_model"])
 def test_round_trip_scores_to_the_last_bit(tmp_path, kind, request):
     model = request.getfixturevalue(kind)
-    save_model(tmp_path, model)
+    model.save(tmp_path)
     loaded = load_model(tmp_path)
     assert loaded.info.model_copy(update={"files": (), "versions": {}}) == model.info
     assert loaded.info.versions == current_versions()
@@ -71,7 +71,7 @@ def test_round_trip_scores_to_the_last_bit(tmp_path, kind, request):
 
 
 def test_categories_of_a_network_differ_after_loading(tmp_path, unet_model):
-    save_model(tmp_path, unet_model)
+    unet_model.save(tmp_path)
     loaded = load_model(tmp_path)
     assert loaded.score(PICTURE, "a").score != loaded.score(PICTURE, "b").score
 
@@ -80,18 +80,13 @@ def test_categories_of_a_network_differ_after_loading(tmp_path, unet_model):
 def test_half_precision_is_half_the_size_and_close(tmp_path, kind, request):
     model = request.getfixturevalue(kind)
     category = model.categories[0]
-    save_model(tmp_path / "full", model)
-    save_model(tmp_path / "half", model, half=True)
+    model.save(tmp_path / "full")
+    model.save(tmp_path / "half", half=True)
     full, half = (sum(p.stat().st_size for p in (tmp_path / n).glob("*.safetensors")) for n in ("full", "half"))
     assert half < 0.65 * full
     loaded = load_model(tmp_path / "half")
     assert loaded.score(PICTURE, category).score == pytest.approx(model.score(PICTURE, category).score, rel=0.02)
     np.testing.assert_array_equal(loaded.normal_ranges[category].upper, model.normal_ranges[category].upper)
-
-
-def test_a_list_is_scored_like_its_items(encoder_model):
-    pictures = [PICTURE, BLOBS[0]]
-    assert [r.score for r in encoder_model.score(pictures)] == [encoder_model.score(p).score for p in pictures]
 
 
 def test_result_has_the_size_of_the_picture_whatever_it_is_given_as(tmp_path, encoder_model):
@@ -166,7 +161,7 @@ def test_missing_and_truncated_weights(folder):
 
 
 def test_an_encoder_of_other_weights_is_refused(tmp_path, encoder_model):
-    save_model(tmp_path, encoder_model)
+    encoder_model.save(tmp_path)
     edit_info(tmp_path, lambda info: info["categories"]["a"]["view"]["config"].update(digest="0" * 64))
     with pytest.raises(ModelError) as caught:
         load_model(tmp_path)
@@ -224,7 +219,7 @@ def test_an_interrupted_save_leaves_no_model(tmp_path, gaussian_model, monkeypat
 
     monkeypatch.setattr("fmcore.detector.model.save_atomically", fail)
     with pytest.raises(OSError):
-        save_model(tmp_path, gaussian_model)
+        gaussian_model.save(tmp_path)
     with pytest.raises(ModelError, match="no finished model"):
         load_model(tmp_path)
 
@@ -239,5 +234,5 @@ def test_files_are_readable_by_others_and_nothing_else_is_left(folder):
 def test_a_smaller_model_leaves_no_weights_of_a_larger_one(folder, gaussian_model):
     for name in ("weights-07.safetensors", ".weights-00.safetensors.77", ".model.json.77"):  # or of a killed process
         (folder / name).write_bytes(b"old")
-    save_model(folder, gaussian_model)
+    gaussian_model.save(folder)
     assert sorted(p.name for p in folder.iterdir()) == sorted([FILE, *read_info(folder).files])

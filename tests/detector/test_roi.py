@@ -8,7 +8,7 @@ from conftest import SIZE, assert_one_sentence, blob_pictures, draw_blob, last_m
 from PIL import Image
 
 from fmcore.data.folders import find_test_items
-from fmcore.detector.model import load_model, save_model
+from fmcore.detector.model import load_model
 from fmcore.errors import DataError, ModelError
 from fmcore.evaluation.evaluate import EvaluateSettings, evaluate
 
@@ -39,7 +39,7 @@ def test_outside_nothing_counts_and_inside_everything_does(model, tmp_path):
     assert all(region.box[0] >= SIZE // 2 for region in found[2].regions)
     if model.view().kind == "pixels":  # an encoder sees a little beyond
         assert not found[1].anomalous
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     again = load_model(tmp_path / "model")
     for picture, result in zip((good, left, right), found, strict=True):
         assert np.array_equal(again.score(picture).heatmap, result.heatmap)
@@ -83,7 +83,7 @@ def test_a_region_that_does_not_fit_is_refused(tmp_path, size, left, parts):
 
 
 def test_a_stored_region_takes_no_memory_that_is_not_there(model, tmp_path):
-    save_model(tmp_path / "model", model)
+    model.save(tmp_path / "model")
     path = tmp_path / "model" / "model.json"
     text = path.read_text()
     assert text.count('"roi": [') == 1

@@ -24,8 +24,8 @@ from fmcore.evaluation.baselines import (
 
 
 def last(training):
-    *_, detector = training
-    return detector
+    *_, record = training
+    return record.result
 
 
 FITS = {
@@ -111,10 +111,10 @@ def test_the_same_steps_and_seed_give_the_same_bits_whatever_the_global_generato
     for seed, disturbance in ((3, 0), (3, 1), (4, 0)):
         torch.manual_seed(disturbance)
         before = torch.get_rng_state()
-        *records, detector = train_autoencoder(images, steps=3, batch=4, seed=seed)
+        *records, record = train_autoencoder(images, steps=3, batch=4, seed=seed)
         assert torch.equal(before, torch.get_rng_state())
-        assert [r.step for r in records] == [1, 2, 3] and [r.spent for r in records] == pytest.approx([1 / 3, 2 / 3, 1])
-        found.append(detector(images[0]))
+        assert [(r.done, r.total) for r in records] == [(33, 100), (67, 100), (100, 100)]
+        found.append(record.result(images[0]))
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
 
 
@@ -130,7 +130,7 @@ def test_minutes_end_the_training_and_the_rate_falls_with_them(monkeypatch):
     for record in train_network(network, loss, torch.zeros(3, 1, 1, 1), minutes=0.1):
         records.append(record)
         weights.append(network.weight.item())
-    assert [r.step for r in records] == [1, 2, 3, 4, 5, 6] and records[-1].spent == 1
+    assert [r.done for r in records] == [17, 33, 50, 67, 83, 100]
     moved = -np.diff(weights)
     assert (np.diff(moved) < 0).all() and moved[-1] < 0.1 * moved[0]
     assert not network.training and not network.weight.requires_grad
@@ -138,7 +138,7 @@ def test_minutes_end_the_training_and_the_rate_falls_with_them(monkeypatch):
 
 def test_training_lowers_the_loss_it_states():
     *records, _ = train_autoencoder(blob_tensors(range(24)), steps=20, batch=8)
-    losses = [r.loss for r in records]
+    losses = [r.result for r in records]
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
 
 

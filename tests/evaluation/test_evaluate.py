@@ -14,7 +14,7 @@ from test_aupro import aupro
 
 from fmcore.data.folders import find_good_images, find_test_items
 from fmcore.data.picture import read_mask, read_picture, resize_map
-from fmcore.detector.score import Verdict, judge, score_steps
+from fmcore.detector.score import judge, score_steps
 from fmcore.errors import DataError, ModelError, SettingsError
 from fmcore.evaluation.evaluate import EvaluateSettings, evaluate, mean_of, test_categories
 from fmcore.evaluation.metrics import NAMES
@@ -75,8 +75,7 @@ def test_intervals_come_with_every_figure_and_repeat_with_the_seed(gaussian_mode
 
 
 def test_a_model_of_numbers_that_are_not_finite_is_named_as_such(gaussian_model, category_folder, monkeypatch):
-    broken = Verdict(np.full((32, 32), np.nan), float("nan"), None, None, "")
-    monkeypatch.setattr("fmcore.evaluation.evaluate.judge", lambda *_: broken)
+    monkeypatch.setattr(Mismatch, "heatmap", lambda *_: np.full((32, 32), np.nan))
     with pytest.raises(ModelError) as caught:
         result_of(gaussian_model, find_test_items(category_folder))
     assert_one_sentence(caught.value, "'000.png'", "not finite")

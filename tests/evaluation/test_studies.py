@@ -15,6 +15,7 @@ from fmcore.evaluation import studies
 from fmcore.evaluation.metrics import auroc
 from fmcore.evaluation.studies import (
     STAGES,
+    LabelledImages,
     compare_fisher,
     grid,
     measure_scaling,
@@ -56,7 +57,7 @@ def labelled():
     drawn = [draw_blob(seed, defect=True) for seed in range(200, 204)]
     marked = torch.from_numpy(np.stack([d[0] for d in drawn])).permute(0, 3, 1, 2).float() / 127.5 - 1
     images = torch.cat([good, 0.93 * blob_tensors(range(200, 204)) + 0.07 * marked])
-    return images, np.arange(8) > 3, [None] * 4 + [d[1] for d in drawn]
+    return LabelledImages(images, np.arange(8) > 3, (np.zeros((32, 32), bool),) * 4 + tuple(d[1] for d in drawn), ())
 
 
 def last(records):
@@ -66,38 +67,37 @@ def last(records):
 
 
 def test_every_case_equals_a_fresh_score(field, labelled):
-    images, defective, masks = labelled
+    images, defective, masks, _ = labelled
     cases = grid(PATHS, HEAT, paths=(1, 3), times=(2, 5, 7), aggregator=("min", "mean"), exponent=(0.0, 4.0))
     assert len(cases) == len(set(cases)) == 24
-    results = last(sweep(field, images, defective, masks, cases))
+    results = last(sweep(field, labelled, cases))
     assert [(r.paths, r.heat) for r in results] == cases
     for paths, heat, image_auroc, pixel_auroc, evaluations in results[::3]:
         maps = [Mismatch.collect(mismatch_steps(field, image, paths)).heatmap(heat) for image in images]
         assert image_auroc == pytest.approx(roc_auc_score(defective, [image_score(m) for m in maps]))
-        truth = np.stack([np.zeros((32, 32), bool) if m is None else m for m in masks])
-        assert pixel_auroc == pytest.approx(roc_auc_score(truth.ravel(), np.stack(maps).ravel()), abs=1e-4)
+        assert pixel_auroc == pytest.approx(roc_auc_score(np.stack(masks).ravel(), np.stack(maps).ravel()), abs=1e-4)
         assert evaluations == paths.paths * paths.times
     assert len({r.image_auroc for r in results}) > 1 and len({r.pixel_auroc for r in results}) > 5
 
 
 def test_the_field_runs_once_for_all_that_one_record_holds(field, labelled):
-    counted, images = Counted(field), labelled[0][:2]
+    counted, two = Counted(field), LabelledImages(labelled.images[:2], np.array([False, True]), (None, None), ())
     cases = grid(PATHS, HEAT, paths=(1, 4), times=(1, 2, 5)) + grid(PATHS, HEAT, exponent=(0.0, 1.0, 2.0))
     cases += [(PATHS.replace(times=4, paths=2), HEAT)]
-    last(sweep(counted, images, [False, True], [None, None], cases))
+    last(sweep(counted, two, cases))
     expected = [(4, pytest.approx(j / 6)) for j in range(1, 6)] + [(2, pytest.approx(j / 5)) for j in range(1, 5)]
     assert counted.calls == 2 * expected
 
 
 def test_the_exact_mean_is_a_run_of_its_own(field, labelled):
-    images, defective, masks = labelled
+    images, defective, *_ = labelled
     exact = Exact(field)
     cases = [
         (PATHS.replace(paths=0), HEAT.replace(aggregator="mean")),
         (PATHS, HEAT),
         (PATHS.replace(paths=0, times=2), HEAT),
     ]
-    first, second, third = last(sweep(exact, images, defective, masks, cases))
+    first, second, third = last(sweep(exact, labelled, cases))
     assert len(exact.calls) == len(images) * PATHS.times
     scores = [image_score(Mismatch.collect(mismatch_steps(exact, y, cases[0][0])).heatmap(cases[0][1])) for y in images]
     assert first.image_auroc == pytest.approx(roc_auc_score(defective, scores))
@@ -105,17 +105,17 @@ def test_the_exact_mean_is_a_run_of_its_own(field, labelled):
 
 
 def test_maps_are_compared_at_the_size_of_the_masks_and_unknown_truth_counts_for_images_only(field, labelled):
-    images, defective, masks = labelled
-    large = [None if m is None else np.kron(m, np.ones((3, 2), bool)) for m in masks]
+    images, defective, masks, _ = labelled
+    large = [np.kron(m, np.ones((3, 2), bool)) for m in masks]
     large[4] = None
-    (result,) = last(sweep(field, images, defective, large, [(PATHS, HEAT)]))
+    (result,) = last(sweep(field, labelled._replace(masks=tuple(large)), [(PATHS, HEAT)]))
     maps = [Mismatch.collect(mismatch_steps(field, image, PATHS)).heatmap(HEAT) for image in images]
     kept = [i for i in range(8) if i != 4]
     resized = np.stack([resize_map(maps[i], height=96, width=64) for i in kept])
-    truth = np.stack([np.zeros((96, 64), bool) if large[i] is None else large[i] for i in kept])
+    truth = np.stack([large[i] for i in kept])
     assert result.pixel_auroc == pytest.approx(roc_auc_score(truth.ravel(), resized.ravel()), abs=1e-4)
     assert result.image_auroc == pytest.approx(roc_auc_score(defective, [image_score(m) for m in maps]))
-    (result,) = last(sweep(field, images, defective, [None] * 8, [(PATHS, HEAT)]))
+    (result,) = last(sweep(field, labelled._replace(masks=(None,) * 8), [(PATHS, HEAT)]))
     assert result.pixel_auroc is None and result.image_auroc is not None
 
 
@@ -135,28 +135,27 @@ def test_set(category_folder):
     return read_test_set(find_test_items(category_folder), pixels, pixel_size=64)
 
 
-def test_record_carries_the_aurocs_of_both_maps(field, test_set):
+def test_the_result_is_the_aurocs_of_both_maps(field, test_set):
     q = fit_gaussian(test_set.images)
-    *early, last = compare_fisher(field, q, test_set, PATHS, HEAT)
-    assert [r.done for r in (*early, last)] == list(range(1, 9)) and all(r.result is None for r in early)
-    scores = [image_score(r.maps.fisher.heatmap(HEAT)) for r in (*early, last)]
-    assert last.result["fisher"]["image_auroc"] == auroc(np.array(scores), test_set.defective)
+    result, maps = last(compare_fisher(field, q, test_set, PATHS, HEAT))
+    scores = [image_score(pair.fisher.heatmap(HEAT)) for pair in maps]
+    assert len(maps) == 8 and result["fisher"]["image_auroc"] == auroc(np.array(scores), test_set.defective)
     for kind in ("mismatch", "fisher"):
-        assert last.result[kind]["image_auroc"] == 1 and last.result[kind]["pixel_auroc"] > 0.9
+        assert result[kind]["image_auroc"] == 1 and result[kind]["pixel_auroc"] > 0.9
     # A q that knows nothing of the test images leaves no defect in the Fisher map.
-    *_, blind = compare_fisher(field, field, test_set, PATHS, HEAT)
-    assert blind.result["fisher"] == {"image_auroc": 0.5, "pixel_auroc": 0.5}
-    assert blind.result["mismatch"] == last.result["mismatch"]
+    blind, _ = last(compare_fisher(field, field, test_set, PATHS, HEAT))
+    assert blind["fisher"] == {"image_auroc": 0.5, "pixel_auroc": 0.5}
+    assert blind["mismatch"] == result["mismatch"]
 
 
 def test_undefined_aurocs_are_none(field, test_set, category_folder):
     good = [item for item in find_test_items(category_folder) if item.is_good]
     images = read_test_set(good, pixels, pixel_size=64)
-    *_, last = compare_fisher(field, field, images, PATHS, HEAT)
-    assert last.result["mismatch"] == {"image_auroc": None, "pixel_auroc": None}
+    result, _ = last(compare_fisher(field, field, images, PATHS, HEAT))
+    assert result["mismatch"] == {"image_auroc": None, "pixel_auroc": None}
     unmarked = images._replace(defective=np.ones(4, bool), masks=(None,) * 4)
-    *_, last = compare_fisher(field, field, unmarked, PATHS, HEAT)
-    assert last.result["fisher"] == {"image_auroc": None, "pixel_auroc": None}
+    result, _ = last(compare_fisher(field, field, unmarked, PATHS, HEAT))
+    assert result["fisher"] == {"image_auroc": None, "pixel_auroc": None}
 
 
 def test_unreadable_files_are_left_out_and_named(category_folder, tmp_path):
@@ -171,27 +170,15 @@ def test_unreadable_files_are_left_out_and_named(category_folder, tmp_path):
     assert_one_sentence(caught.value.args[0].split(" The first")[0], "None of the 1")
 
 
-def test_the_views_own_way_of_enlarging_is_used(field, test_set):
-    sizes = []
-
-    def enlarge(values, *, height, width):
-        sizes.append((*values.shape, height, width))
-        return np.zeros((height, width))
-
-    *_, last = compare_fisher(field, field, test_set, PATHS, HEAT, enlarge)
-    assert set(sizes) == {(SIZE, SIZE, 64, 64)} and len(sizes) == 16
-    assert last.result["mismatch"] == {"image_auroc": 1, "pixel_auroc": 0.5}
-
-
 def test_on_real_bottles_both_maps_find_the_defects():
     root = dataset("mvtec/bottle")
     pictures = read_pictures(find_good_images(root).categories["bottle"][::3])
     images = torch.stack([picture.resized(32, 32, 3) for picture in pictures])
     test = read_test_set(find_test_items(root)[::3], lambda picture: picture.resized(32, 32, 3), pixel_size=64)
     paths = PathSettings(paths=2, times=6)
-    *_, last = compare_fisher(fit_gaussian(images), fit_gaussian(test.images), test, paths, HEAT)
+    result, _ = last(compare_fisher(fit_gaussian(images), fit_gaussian(test.images), test, paths, HEAT))
     for kind in ("mismatch", "fisher"):
-        assert last.result[kind]["image_auroc"] > 0.95 and last.result[kind]["pixel_auroc"] > 0.93
+        assert result[kind]["image_auroc"] > 0.95 and result[kind]["pixel_auroc"] > 0.93
     assert torch.isfinite(test.images).all()
 
 

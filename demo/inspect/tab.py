@@ -117,7 +117,9 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     asked.change(lambda: gr.update(value=None, visible=False), None, saved, **PLUMBING)
     reset.click(handlers.reset, wanted, [*settings, asked], **PLUMBING).success(**view)
 
-    fit_run = fit.click(
+    # One after the other: beside the fit, its beginning may be heard of after its end.
+    begun = fit.click(fit_handlers.fit_begun, asked, screen, **PLUMBING)
+    fit_run = begun.then(
         fit_handlers.fit,
         [good, own_token],
         [fitted, own_token],
@@ -132,7 +134,6 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
         **PLUMBING,
     }
     fit_run.success(**after)
-    fit.click(fit_handlers.fit_begun, asked, screen, **PLUMBING)
     kept = {**LONG_WORK, "api_visibility": "private"}
     opened_model = open_model.upload(fit_handlers.open_model, [open_model, own_token], [fitted, own_token], **kept)
     opened_model.success(**after)
@@ -140,7 +141,7 @@ def build_inspect_tab(app: gr.Blocks, own_token: gr.State) -> None:
     own_token.change(lambda: gr.update(value=None, visible=False), None, saved_model, **PLUMBING)
     ended = {"fn": fit_handlers.fit_ended, "inputs": [asked, own_token], "outputs": screen, **PLUMBING}
     fit_run.failure(**ended)
-    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=fit_run, **PLUMBING).then(**ended)
+    stop_fit.click(lambda: "Cancelled.", None, fitted, cancels=[begun, fit_run], **PLUMBING).then(**ended)
 
 
 def setting_controls(name: str) -> list:

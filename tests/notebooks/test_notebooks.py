@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 
@@ -15,9 +14,10 @@ import nbformat
 import papermill
 import pytest
 from bs4 import BeautifulSoup
-from notebook_helpers import NOTEBOOKS, outside_sources, runner
+from notebook_helpers import NOTEBOOKS, SharedKernel, outside_sources, runner
 from test_report import RESULT, write_run
 
+from runner import execute as execution
 from runner.book import Notebook, all_notebooks, find_notebook
 from runner.page import mathml
 
@@ -79,10 +79,17 @@ def test_its_parameters_are_typed_and_have_a_folder_for_results(book: Notebook):
 ALONE = [b for b in BOOKS if b.path.parent.name != "workshop" and b.name != "03_score_and_evaluate"]
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    kernel = SharedKernel()
+    yield kernel
+    kernel.stop()
+
+
 @pytest.mark.parametrize("book", ALONE, ids=lambda b: b.name)
-def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+def test_it_runs_and_leaves_a_complete_page(book: Notebook, kernel, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "kernel_manager", kernel.managers)
+    before = kernel.seconds()
     given = [word for k, v in SMALL.get(book.name, {}).items() for word in ("-p", k, str(v))]
     each = book.per_category
     if "compare" in book.parameters:
@@ -91,6 +98,7 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
     with pytest.raises(SystemExit) as stopped:
         categories = ["--categories", "gear"] if each else []
         runner().cli([book.name, *given, *categories, "--workers", "1", "--out", str(tmp_path)])
+    assert not stopped.value.code
     runs = [(each, tmp_path / "categories" / "gear")] if each else []
     for one, folder in [*runs, (book, tmp_path)]:
         record = json.loads((folder / "run.json").read_text())
@@ -107,9 +115,8 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, tmp_path, monkeypatc
             tag.decompose()
         assert "\\" not in said.text
         assert ("Beside another run" in said.text) == ("compare" in one.parameters)
-    assert not stopped.value.code
-    # Processor time of the kernels, which waiting for other processes does not change; some 10 s each.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 60 * (1 + len(runs))
+    # Processor time of the kernel, which waiting for other processes does not change; some 5 s each.
+    assert kernel.seconds() - before < 30 * (1 + len(runs))
 
 
 def test_notebook_03_opens_with_few_parameters_and_a_picture():

@@ -5,6 +5,7 @@ Notebooks are found, not listed; `SMALL` only says what makes one quick. Each ta
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -14,7 +15,10 @@ import nbformat
 import papermill
 import pytest
 from bs4 import BeautifulSoup
+from nbclient import NotebookClient
 from notebook_helpers import NOTEBOOKS, SharedKernel, outside_sources, runner
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 from test_report import RESULT, write_run
 
 from runner import execute as execution
@@ -117,6 +121,37 @@ def test_it_runs_and_leaves_a_complete_page(book: Notebook, kernel, tmp_path, mo
         assert ("Beside another run" in said.text) == ("compare" in one.parameters)
     # Processor time of the kernel, which waiting for other processes does not change; some 5 s each.
     assert kernel.seconds() - before < 30 * (1 + len(runs))
+
+
+def test_by_hand_a_notebook_gives_the_numbers_that_the_runner_gives(kernel, tmp_path, monkeypatch):
+    """As plain papermill sets its parameters, dicts as text, in a kernel of its own that starts in ``notebooks``."""
+    given = {"category": "gear", "seed": "3", **SMALL["03_score_and_evaluate"]}
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(execution, "kernel_manager", kernel.managers)
+        words = [word for key, value in given.items() for word in ("-p", key, value)]
+        runner().cli(["03", *words, "--out", str(tmp_path / "runner")])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    node = load_notebook_node(str(find_notebook("03").path))
+    node = parameterize_notebook(node, given | {"seed": 3, "out": str(tmp_path / "hand")})
+    NotebookClient(node, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    found = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("runner", "hand")]
+    assert _without_times(found[0]) == _without_times(found[1]) and found[0]["result"]["images"]
+
+
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _without_times(v) for k, v in value.items() if not k.startswith("seconds")}
+    return [*map(_without_times, value)] if isinstance(value, list) else value
+
+
+@every_notebook
+def test_fmcore_is_imported_before_torch(book: Notebook):
+    """It asks for threads that sleep while they wait, which torch reads when loaded; `common` imports it first."""
+    nodes = [n for n in ast.walk(ast.parse(book.code)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    lines = sorted((n.lineno, n.module if isinstance(n, ast.ImportFrom) else n.names[0].name) for n in nodes)
+    names = [name.partition(".")[0] for _, name in lines]
+    first = next(name for name in names if name in ("torch", "figures", "workshop", "fmcore", "common"))
+    assert first in ("fmcore", "common") or "torch.set_num_threads(1)" in book.code
 
 
 def test_notebook_03_opens_with_few_parameters_and_a_picture():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+import fmcore  # noqa: F401  (before torch, whose threads then sleep while they wait)
+
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 ROOT = NOTEBOOKS.parent
 EMBEDDED = ROOT / "demo" / "embedded"  # models and example pictures of the app

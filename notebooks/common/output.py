@@ -8,8 +8,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython import get_ipython
-from IPython.core.pylabtools import select_figure_formats
-from IPython.display import HTML, display
+from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 
 from common import write_text
@@ -23,25 +22,24 @@ class Output:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._metrics: dict[str, Any] = {}
         self._library_with = ""  # the figure that carries plotly.js for all
-        if (shell := get_ipython()) is not None:
-            select_figure_formats(shell, {"png"})  # figures are shown even where pyplot was never used
 
     def figure(self, figure: Figure, name: str, interactive: Any = None) -> None:
         """Save as ``name.png`` and show it under the cell, once, wherever in the cell this is called; on a screen its
         counterpart of `figures.interactive` where there is one."""
         partial = self.folder / f".{name}.{os.getpid()}.png"
-        figure.savefig(partial, dpi=150, bbox_inches="tight")
+        figure.savefig(partial, bbox_inches="tight")
         os.replace(partial, self.folder / f"{name}.png")
         plt.close(figure)  # or Jupyter would show a pyplot figure a second time
         if get_ipython() is None:
             return
+        drawn = (self.folder / f"{name}.png").read_bytes()  # shown as it is: drawing takes longer than much of the rest
         if interactive is None:
-            return display(figure)
+            return display(Image(drawn, format="png"))
         # Again in a cell that is run again, or a saved notebook would come to lack it.
         self._library_with = self._library_with or name
         shown = interactive.html(library=self._library_with == name)
-        png = b64encode((self.folder / f"{name}.png").read_bytes()).decode()
-        printed = f'<img class="printed" style="display: none" alt="{name}" src="data:image/png;base64,{png}">'
+        png = f"data:image/png;base64,{b64encode(drawn).decode()}"
+        printed = f'<img class="printed" style="display: none" alt="{name}" src="{png}">'
         display(HTML(f'<div class="interactive">{shown}</div>{printed}'))
 
     def metrics(self, **values: Any) -> dict[str, Any]:

@@ -64,8 +64,7 @@ class Job:
 
 def finished(job: Job) -> dict[str, Any] | None:
     """The record of an earlier run with the same key and parameters, if all it wrote is still there."""
-    out = Path(job.out)
-    record = read_record(out)
+    out, record = Path(job.out), read_record(Path(job.out))
     same = record.get("status") == "done" and (record.get("parameters"), record.get("key")) == (job.parameters, job.key)
     return record if same and all((out / f).is_file() for f in ("metrics.json", *_files(job))) else None
 
@@ -89,8 +88,7 @@ def execute(job: Job, echo: Callable[[str], None] | None = None) -> dict[str, An
     becomes ``status = "failed"`` and one sentence under ``error``."""
     if record := finished(job):
         return record | {"skipped": True}
-    out = Path(job.out)
-    out.mkdir(parents=True, exist_ok=True)
+    (out := Path(job.out)).mkdir(parents=True, exist_ok=True)
     for stale in ("run.json", "metrics.json"):
         (out / stale).unlink(missing_ok=True)
     record = job.record(machine=machine(), started=datetime.now(UTC).isoformat(timespec="seconds"))

@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import psutil
 from bs4 import BeautifulSoup
 from conftest import ROOT
+from jupyter_client import AsyncKernelManager
+from jupyter_client.manager import start_new_kernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -83,6 +86,52 @@ def start_runner(*arguments: object) -> subprocess.Popen:
         # A test run that was itself started in the background ignores Ctrl-C, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+
+
+class SharedKernel:
+    """One kernel in which notebook after notebook runs, its names removed and its style restored in between: what they
+    import is loaded once. What a kernel of its own changes is tested on toys, and on one notebook."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel(cwd=str(ROOT), env=os.environ | {"OMP_NUM_THREADS": "1"})
+        self.process = psutil.Process(self.manager.provisioner.pid)
+        self._run(f"import sys; sys.path[:0] = ['{ROOT}', '{NOTEBOOKS}']")
+        self._run("import builtins, matplotlib, figures.style; builtins.style = dict(matplotlib.rcParams)")
+
+    def _run(self, code: str) -> None:
+        said = self.client.execute_interactive(code, timeout=60)
+        assert said["content"]["status"] == "ok", said
+
+    def seconds(self) -> float:
+        """Processor time so far."""
+        return self.process.cpu_times().user
+
+    def stop(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+    def managers(self, log: object) -> type[AsyncKernelManager]:
+        """In place of `runner.execute.kernel_manager`."""
+        shared = self
+
+        class Manager(AsyncKernelManager):
+            async def start_kernel(self, **options) -> None:
+                shared._run("%reset -f")
+                shared._run("import builtins, matplotlib; matplotlib.rcParams.update(builtins.style); del matplotlib")
+                self.load_connection_info(shared.manager.get_connection_info())
+
+            async def _async_is_alive(self) -> bool:  # what the client asks
+                return shared.process.status() != psutil.STATUS_ZOMBIE
+
+            is_alive = _async_is_alive
+
+            async def shutdown_kernel(self, *arguments, **options) -> None:
+                pass
+
+            async def cleanup_resources(self, *arguments, **options) -> None:
+                pass
+
+        return Manager
 
 
 LOADING = {"link": "href", "object": "data"} | dict.fromkeys(

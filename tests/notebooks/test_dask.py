@@ -55,43 +55,36 @@ def test_a_category_that_kills_its_workers_fails_with_a_reason_and_the_others_ar
     book = write_toy(tmp_path / "each.ipynb", "if category == 'b':\n    os.kill(os.getppid(), 9)\n    time.sleep(60)")
     records = {
         job.label: record
-        for job, record in workers.run_jobs(toy_jobs(book, tmp_path), workers=2, scheduler=None, echo=quiet)
+        for job, record in workers.run_jobs(toy_jobs(book, tmp_path, ("a", "b")), workers=2, scheduler=None, echo=quiet)
     }
-    assert {name: r["status"] for name, r in records.items()} == {"a": "done", "b": "failed", "c": "done"}
+    assert {name: r["status"] for name, r in records.items()} == {"a": "done", "b": "failed"}
     assert_one_sentence(records["b"]["error"], "1 worker", "died", "what is finished is kept")
     assert json.loads((tmp_path / "b" / "run.json").read_text())["status"] == "failed"
 
 
-def test_an_existing_scheduler_is_used_by_its_address(tmp_path):
+def test_an_existing_scheduler_is_used_by_its_address_and_named_where_it_has_no_worker(tmp_path, monkeypatch):
     from distributed import LocalCluster
+
+    jobs = toy_jobs(write_toy(tmp_path / "each.ipynb"), tmp_path, ("a",))
 
     # In a bare folder and without our path, as a worker started by hand elsewhere would be.
     with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit=0, env={"PYTHONPATH": ""}
+        n_workers=0, threads_per_worker=1, dashboard_address=None, memory_limit=0, env={"PYTHONPATH": ""}
     ) as cluster:
-        book = write_toy(tmp_path / "each.ipynb")
-        found = list(
-            workers.run_jobs(
-                toy_jobs(book, tmp_path, ("a",)), workers=4, scheduler=cluster.scheduler_address, echo=quiet
-            )
-        )
+        options = {"workers": 4, "scheduler": cluster.scheduler_address, "echo": quiet}
+        with monkeypatch.context() as patch, pytest.raises(DataError) as caught:
+            patch.setattr(workers, "WAIT", 0.5)
+            list(workers.run_jobs(jobs, **options))
+        assert_one_sentence(caught.value, "has no worker")
+        cluster.scale(1)
+        found = list(workers.run_jobs(jobs, **options))
     assert [(job.label, record["status"]) for job, record in found] == [("a", "done")]
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense"])
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch, address):
-    monkeypatch.setattr(workers, "WAIT", 1.0)
+    monkeypatch.setattr(workers, "WAIT", 0.3)
     jobs = toy_jobs(write_toy(tmp_path / "each.ipynb"), tmp_path, ("a",))
     with pytest.raises(DataError) as caught:
         list(workers.run_jobs(jobs, workers=1, scheduler=address, echo=quiet))
     assert_one_sentence(caught.value, address, "check the address")
-
-
-def test_a_scheduler_without_workers_is_named(tmp_path, monkeypatch):
-    from distributed import LocalCluster
-
-    monkeypatch.setattr(workers, "WAIT", 1.0)
-    jobs = toy_jobs(write_toy(tmp_path / "each.ipynb"), tmp_path, ("a",))
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster, pytest.raises(DataError) as caught:
-        list(workers.run_jobs(jobs, workers=1, scheduler=cluster.scheduler_address, echo=quiet))
-    assert_one_sentence(caught.value, "has no worker")

@@ -37,7 +37,6 @@ def page(tmp_path, monkeypatch):
     """The page that a notebook with all three charts would show, and its file."""
     shown: list[str] = []
     monkeypatch.setattr(outputs, "get_ipython", lambda: object())
-    monkeypatch.setattr(outputs, "select_figure_formats", lambda *_: None)
     monkeypatch.setattr(outputs, "display", lambda html: shown.append(html.data))
     output, file = Output(tmp_path), thumbnail((Panel(PICTURE), Panel(np.ones((20, 30), np.float32))), 1.0)
     dots = score_dots({"a": RESULT}, {"a": file})

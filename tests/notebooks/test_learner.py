@@ -1,14 +1,17 @@
-"""A learner's two hours, from a copy of the workshop alone: every exercise wrongly, as people do, and then rightly."""
+"""A learner's two hours, from a copy of the workshop alone: nothing solved; then every exercise wrongly, as people do,
+and rightly."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 
 import nbformat
-import papermill
 import pytest
 from conftest import ROOT
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from test_workshop import make_learner, read, states
 
@@ -101,29 +104,54 @@ def answered(cell: nbformat.NotebookNode, answers: tuple[str, ...]) -> str:
 
 @pytest.fixture(scope="module")
 def transcript(tmp_path_factory):
-    """Cells of the run, in a copy of what the workshop needs, with what they showed; and the folder of figures."""
+    """What cells showed, by id, in a copy of what the workshop needs: those of the learner's notebook, named
+    ``unsolved-...``, and in the same kernel, emptied, those of the solutions; and the folder of both's figures."""
     kit = tmp_path_factory.mktemp("kit")
     for name in ("fmcore", "notebooks"):
         shutil.copytree(ROOT / name, kit / name, ignore=shutil.ignore_patterns("__pycache__", "out", ".*"))
     (kit / "demo").mkdir()
     (kit / "demo" / "embedded").symlink_to(ROOT / "demo" / "embedded")
     node, cells = read("solutions"), []
+    for cell in read("learner").cells:
+        cells.append(nbformat.from_dict(cell | {"id": f"unsolved-{cell.id}"}))
+    cells.append(new_code_cell("%reset -f"))
     for cell in node.cells:
         for number, (answers, _) in enumerate(WRONG.get(cell.id, ())):
             cells.append(new_code_cell(answered(cell, answers), id=f"{cell.id}-wrong-{number}"))
         cells.append(cell)
+    for cell in (c for c in cells if "parameters" in c.metadata.get("tags", [])):
+        folder = kit / "figures" / ("unsolved" if cell.id.startswith("unsolved") else "solved")
+        cell.source += f"\nout = {str(folder)!r}"
     node.cells = cells
-    nbformat.write(node, kit / "notebooks" / "workshop" / "run.ipynb")
-    papermill.execute_notebook(
-        str(kit / "notebooks" / "workshop" / "run.ipynb"),
-        str(kit / "done.ipynb"),
-        parameters={"out": str(kit / "figures")},
-        kernel_name="python3",
-        cwd=str(kit / "notebooks" / "workshop"),
-        progress_bar=False,
-    )
-    done = nbformat.read(kit / "done.ipynb", as_version=4)
-    return {c.id: c.get("outputs", []) for c in done.cells}, kit / "figures"
+    place = kit / "notebooks" / "workshop"
+    NotebookClient(node, resources={"metadata": {"path": str(place)}}, kernel_name="python3").execute()
+    return {c.id: c.get("outputs", []) for c in node.cells}, kit / "figures"
+
+
+def of_notebook(transcript, name: str) -> list:
+    """Outputs of the cells of a notebook as it is, and its folder of figures."""
+    outputs, figures = transcript
+    prefix = "unsolved-" if name == "learner" else ""
+    own = [output for cell in read(name).cells for output in outputs[prefix + cell.id]]
+    return own, list((figures / ("unsolved" if prefix else "solved")).glob("*.png"))
+
+
+def test_the_learner_notebook_runs_unsolved(transcript):
+    outputs, figures = of_notebook(transcript, "learner")
+    found = states(outputs)
+    assert len(found) == 14, found
+    assert all(" - not solved yet: " in text for text in found), found
+    assert len(figures) == sum("image/png" in o.get("data", {}) for o in outputs) == 10
+    assert not [o for o in outputs if o.output_type == "error" or "Traceback" in str(o)]
+
+
+@pytest.mark.parametrize("place", [".", "notebooks", "notebooks/workshop"])
+def test_its_packages_are_found_wherever_it_is_started(place):
+    code = next(c.source for c in read("learner").cells if c.cell_type == "code")
+    names = ("fmcore", "common", "figures", "workshop.exercises")
+    code += f"\nfrom importlib.util import find_spec\nprint(*(find_spec(n) is not None for n in {names}))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT / place, capture_output=True, text=True)
+    assert said.stdout.split() == ["True"] * len(names), said.stderr
 
 
 def test_every_exercise_has_typical_wrong_answers():
@@ -144,10 +172,9 @@ def test_a_wrong_answer_gets_the_hint_it_needs_and_never_the_solution(transcript
 
 
 def test_the_right_answers_after_them_pass_all_checks(transcript):
-    outputs, figures = transcript
-    own = [output for cell in read("solutions").cells for output in outputs[cell.id]]
+    own, figures = of_notebook(transcript, "solutions")
     found = states(own)
     assert len(found) == 14, found
     assert all(" - solved: " in text for text in found), found
-    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in own) == 10
+    assert len(figures) == sum("image/png" in o.get("data", {}) for o in own) == 10
     assert not re.search("Traceback", str(own))

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from conftest import assert_one_sentence, write_blobs, write_category, write_visa
 from notebook_helpers import executions, outside_sources, runner, write_toy
+from papermill.exceptions import PapermillExecutionError
 from PIL import Image
 
 from fmcore.errors import SettingsError
@@ -179,7 +180,8 @@ def test_visa_fans_out_as_it_is_downloaded(call, each, tmp_path, monkeypatch):
     assert "kept" not in call(*command)[1] and "pcb1: done before, kept" in call(*command)[1]
 
 
-def test_lenient_goes_on_and_says_what_was_left_out(call, each, tmp_path):
+def test_lenient_goes_on_and_says_what_was_left_out(call, each, tmp_path, monkeypatch):
+    monkeypatch.setattr(execution.papermill, "execute_notebook", at_once)
     data = write_category(tmp_path / "part")
     (data / "train" / "good" / "003.png").write_bytes(b"x")
     code, said = call(each, "--data", data, "--out", tmp_path / "out", "--lenient")
@@ -192,7 +194,7 @@ def at_once(node, path, parameters, **options):
     out = Path(parameters["out"])
     with (out / "executions.txt").open("a") as file:
         print(0, 0, file=file)
-    (out / "metrics.json").write_text(json.dumps({k: parameters[k] for k in ("paths", "category")}))
+    (out / "metrics.json").write_text(json.dumps({k: parameters.get(k) for k in ("paths", "category")}))
     nbformat.write(node, path)
 
 
@@ -229,10 +231,11 @@ def test_a_finished_run_is_kept_until_parameters_data_or_code_change(call, each,
     assert len(executions(out)) == 7 and not [p for p in out.iterdir() if p.name.startswith(".")]
 
 
-def test_the_page_is_complete_by_itself_and_says_what_it_rests_on(call, toy, tmp_path):
+def test_a_notebook_without_kernelspec_runs_and_its_page_is_complete_and_says_what_it_rests_on(call, tmp_path):
     picture = "from IPython.display import Image, display\nimport base64\n"
     picture += "display(Image(data=base64.b64decode('iVBORw0KGgo='), format='png'))"
     book = write_toy(tmp_path / "page.ipynb", picture, per_category=False)
+    assert "kernelspec" not in nbformat.read(book, as_version=4).metadata
     assert call(book, "-p", "seed", "5", "--out", tmp_path / "out")[0] == 0
     page = (tmp_path / "out" / "page.html").read_text()
     assert outside_sources(page) == [] and "<script" not in page
@@ -259,7 +262,7 @@ def test_what_a_page_would_load_is_found(html):
     )
 
 
-def test_a_failed_notebook_is_kept_with_the_error_on_top(call, tmp_path):
+def test_a_failed_notebook_is_kept_with_the_error_on_top(call, tmp_path, monkeypatch):
     book = write_toy(tmp_path / "bad.ipynb", "1 / 0", per_category=False)
     out = tmp_path / "out"
     code, said = call(book, "--out", out)
@@ -273,15 +276,18 @@ def test_a_failed_notebook_is_kept_with_the_error_on_top(call, tmp_path):
     assert not (out / "bad.html").exists() and not (out / "metrics.json").exists()
     # Mended, it runs again and leaves nothing of the failure.
     write_toy(book, per_category=False)
+    monkeypatch.setattr(execution.papermill, "execute_notebook", at_once)
     assert call(book, "--out", out)[0] == 0
     assert not list(out.glob("*failed*")) and (out / "bad.html").is_file()
 
 
-def test_an_error_of_ours_is_reported_as_its_own_sentence(call, tmp_path):
-    cell = "from fmcore.errors import DataError\nraise DataError('The folder is empty: fill it.')"
-    book = write_toy(tmp_path / "ours.ipynb", cell, per_category=False)
-    code, said = call(book, "--out", tmp_path / "out")
-    assert code == 1 and "ours: failed. The folder is empty: fill it.\n" in said
+def test_an_error_of_ours_is_reported_as_its_own_sentence(call, toy, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PapermillExecutionError(1, 5, "", "DataError", "The folder is empty: fill it.", [])
+
+    monkeypatch.setattr(execution.papermill, "execute_notebook", refuse)
+    code, said = call(toy, "--out", tmp_path / "out")
+    assert code == 1 and "toy: failed. The folder is empty: fill it.\n" in said
 
 
 def test_a_kernel_that_dies_is_named_and_not_run_again(call, tmp_path):
@@ -292,13 +298,13 @@ def test_a_kernel_that_dies_is_named_and_not_run_again(call, tmp_path):
 
 
 def test_a_kernel_that_does_not_start_is_tried_again(call, toy, tmp_path, monkeypatch):
-    real, tries = execution.papermill.execute_notebook, []
+    tries = []
 
     def flaky(*arguments, **options):
         tries.append(1)
         if len(tries) < 3:
             raise RuntimeError("Kernel died before replying to kernel_info")
-        return real(*arguments, **options)
+        return at_once(*arguments, **options)
 
     monkeypatch.setattr(execution.papermill, "execute_notebook", flaky)
     monkeypatch.setattr(execution.time, "sleep", lambda seconds: None)
@@ -315,11 +321,6 @@ def test_a_kernel_that_never_starts_fails_with_its_reason(call, toy, tmp_path, m
     code, said = call(toy, "--out", tmp_path / "out")
     assert code == 1 and "did not start in 4 attempts: Address already in use" in said
     assert (tmp_path / "out" / "toy.failed.ipynb").is_file()
-
-
-def test_a_notebook_without_kernelspec_runs(call, toy, tmp_path):
-    assert "kernelspec" not in nbformat.read(toy, as_version=4).metadata
-    assert call(toy, "--out", tmp_path / "out")[0] == 0
 
 
 def test_notebooks_that_are_no_notebooks_are_refused(call, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import notebook_helpers  # noqa: F401  (makes the notebooks' packages importable)
+import json
+
 import numpy as np
 import pytest
 import torch
+from notebook_helpers import NOTEBOOKS
 from scipy.stats import spearmanr
 
 from common import EMBEDDED
@@ -210,3 +212,19 @@ def test_what_was_said_too_strongly_is_said_no_more():
     text = "".join(cell.source for book in all_notebooks() for cell in book.node.cells)
     assert "At most the stated share" not in text and "About the stated share" in text
     assert "sees more there" not in text and "depends on the pictures" in text
+
+
+@pytest.mark.parametrize(("factor", "rounds", "slower"), [(1, 3, []), (2, 3, ["field / view"]), (2, 1, [])])
+def test_a_stage_slower_than_its_stored_ratio_in_every_round_is_named(factor, rounds, slower):
+    """Notebook 06, section 2: times that have just the stored ratios, but for one stage in some rounds."""
+    stored = json.loads((NOTEBOOKS / "speed_baseline.json").read_text())["ratios"]
+    stages = ["decode", "view", "field", "aggregation"]
+    parts = np.tile([stored.get(f"{stage} / view", 1.0) for stage in stages], (3, 1))
+    others = [label.removeprefix("mismatch / ") for label in stored if label.startswith("mismatch / ")]
+    spent = {label: {"all": parts.sum(1) / stored[f"mismatch / {label}"]} for label in others}
+    parts[:rounds, 2] *= factor
+    spent["mismatch"] = dict(zip(stages, parts.T, strict=True))
+    space = {"spent": spent, "detectors": [*spent], "OURS": "mismatch", "products": {"mismatch": 1}}
+    space |= {"per_product": 1 / stored["view / plain convolution"], "np": np, "json": json, "NOTEBOOKS": NOTEBOOKS}
+    exec(next(cell.source for cell in find_notebook("06").node.cells if "slower = [" in cell.source), space)
+    assert space["slower"] == slower and set(space["ratios"]) == set(stored)

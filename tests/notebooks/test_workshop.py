@@ -11,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
-import papermill
 import pytest
 import torch
 
@@ -351,33 +350,9 @@ def read(name: str) -> nbformat.NotebookNode:
     return nbformat.read(WORKSHOP / f"{name}.ipynb", as_version=4)
 
 
-def execute(name: str, folder: Path, directory: Path) -> tuple[list[dict], Path]:
-    """All outputs of a notebook run by papermill in ``directory``, and the folder of its figures."""
-    out = folder / "figures"
-    papermill.execute_notebook(
-        str(WORKSHOP / f"{name}.ipynb"),
-        str(folder / "run.ipynb"),
-        parameters={"out": str(out)},
-        kernel_name="python3",
-        cwd=str(directory),
-        progress_bar=False,
-    )
-    run = nbformat.read(folder / "run.ipynb", as_version=4)
-    return [output for cell in run.cells if cell.cell_type == "code" for output in cell.outputs], out
-
-
 def states(outputs: list[dict]) -> list[str]:
     texts = ["".join(o.get("data", {}).get("text/plain", "")) for o in outputs]
     return [text for text in texts if re.search(r" - (not )?solved", text)]
-
-
-def test_learner_notebook_runs_unsolved(tmp_path):
-    outputs, figures = execute("learner", tmp_path, ROOT)  # from the root this time
-    found = states(outputs)
-    assert len(found) == 14, found
-    assert all(" - not solved yet: " in text for text in found), found
-    assert len(list(figures.glob("*.png"))) == sum("image/png" in o.get("data", {}) for o in outputs) == 10
-    assert not [o for o in outputs if o.output_type == "error" or "Traceback" in str(o)]
 
 
 def test_learner_notebook_is_made_from_the_solutions():

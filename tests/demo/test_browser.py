@@ -342,7 +342,7 @@ def test_an_address_restores_tab_example_and_settings_and_back_goes_back(window,
     press_tab(window, "Playground")
     assert "tab=playground" in window.current_url and "example" not in window.current_url
     window.back()
-    chosen = "return document.querySelector('button[role=tab][aria-selected=true]').textContent.trim()"
+    chosen = "return document.querySelector('button[role=tab][aria-selected=true]')?.textContent.trim()"
     until(lambda: script(window, chosen) == "Inspect", "the tab before")
     assert "example=1" in window.current_url
     go_to(window, f"{gear_url}/?tab=compare")

@@ -13,7 +13,7 @@ from PIL import Image
 from fmcore.data.rendered import render
 
 TABS = ("Batch", "Draw", "Compare", "Playground", "Decomposition")
-CHOSEN = "return document.querySelector('button[role=tab][aria-selected=true]').textContent.trim()"
+CHOSEN = "return document.querySelector('button[role=tab][aria-selected=true]')?.textContent.trim()"
 MANY = 300  # pictures, which take some seconds
 
 

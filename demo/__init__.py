@@ -34,7 +34,7 @@ WAYS = (
 
 def build() -> gr.Blocks:
     """The whole app, not yet launched."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600), fill_width=True) as app:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as app:
         gr.HTML(f"<h1>{TITLE}</h1><p>{SENTENCE}</p>{WAYS}{glossary()}", elem_id="title")
         own_token = gr.State(None, time_to_live=HOUR, delete_callback=MODELS.forget)
         with gr.Tabs(overflow_behavior="wrap") as tabs:

@@ -31,7 +31,7 @@ SUFFIXES += (".avif", ".jp2", ".j2k", ".jpx")
 # Pictures of kinds that are said not to be read.
 UNREAD = tuple(".heic .heif .jxl .dng .cr2 .cr3 .nef .arw .raw .svg .psd .exr .tga".split())
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS = 0x0112, 0x0102
 _DEEP = re.compile("RGBA?;16[BLN]")  # colour of 16 bits, as Pillow calls the layout in the file
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 _ERRORS = {
@@ -70,6 +70,11 @@ def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image
         # By an open file: of a path Pillow maps some files into memory, and then turns gray TIFF wrongly.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             check_size(image, name, min(max_pixels, MAX_BYTES / _bytes_per_pixel(image)))
+            layouts = [str(_arguments(tile)[0]) for tile in getattr(image, "tile", ())]
+            depths = image.tag_v2.get(_BITS, ()) if image.format == "TIFF" else ()
+            if full_scale(image) == 255 and (16 in depths or any(";16" in layout for layout in layouts)):
+                said = "16 bits in a layout of which only 8 can be read: save it as gray or RGB, without alpha"
+                raise ImageError(f"{name!r} holds {said}.")
             yield image
 
 

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import SIZE, assert_one_sentence, draw_blob, last_model
 from PIL import Image
 
@@ -15,6 +16,7 @@ from fmcore.data.check import check
 from fmcore.data.folders import describe_set
 from fmcore.data.picture import Picture, bits_of
 from fmcore.detector.model import load_model
+from fmcore.errors import ImageError
 from fmcore.evaluation.metrics import auroc
 
 TESTED = [(400 + n, False) for n in range(12)] + [(500 + n, True) for n in range(12)]
@@ -107,10 +109,10 @@ def test_pictures_of_other_kinds_have_no_depth():
 
 
 def colour_png(values: np.ndarray) -> bytes:
-    """``(H, W, 3)`` or ``(H, W, 4)`` uint16 as PNG, which Pillow does not write."""
+    """``(H, W, 2)`` gray and alpha, ``(H, W, 3)`` or ``(H, W, 4)`` uint16 as PNG, which Pillow does not write."""
     (height, width, channels), lines = values.shape, values.astype(">u2")
     chunks = {
-        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0),
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0),
         b"IDAT": zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines)),
         b"IEND": b"",
     }
@@ -150,6 +152,21 @@ def test_colour_of_16_bits_keeps_its_depth(tmp_path, monkeypatch, kind, factor):
     with Image.open(path) as image:
         assert np.array_equal(Picture.of(image).pixels, picture.pixels) and image.size == (30, 40)
     assert (picture.of_depth(12).rgb() > 127).mean() > 0.3
+
+
+@pytest.mark.parametrize("kind", ["gray with alpha", "planar", "CMYK"])
+def test_a_layout_of_which_half_would_be_read_is_refused(tmp_path, kind):
+    values = np.random.default_rng(1).integers(0, 4096, (20, 30)).astype(np.uint16)
+    path = tmp_path / ("x.png" if kind == "gray with alpha" else "x.tif")
+    if kind == "gray with alpha":
+        path.write_bytes(colour_png(np.dstack([values, values])))
+    elif kind == "planar":
+        tifffile.imwrite(path, np.stack([values] * 3), planarconfig="separate", photometric="rgb")
+    else:
+        tifffile.imwrite(path, np.dstack([values] * 4), photometric="separated")
+    with pytest.raises(ImageError) as caught:
+        Picture.of(path)
+    assert_one_sentence(caught.value, f"'{path.name}'", "16 bits", "gray or RGB")
 
 
 def test_transparent_colour_of_16_bits_is_white(tmp_path):

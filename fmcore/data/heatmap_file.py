@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -33,7 +34,8 @@ def stored_in(path: Path) -> dict[str, str]:
 
 def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Have ``write`` fill a file that gets its name when it is whole: a reader, or the next run, never sees a part."""
-    temporary = path.with_name(f".{os.getpid()}{PART}")  # short, as the name may be as long as a name can be
+    # Short, as the name may be as long as a name can be; of this thread alone.
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}{PART}")
     with temporary.open("wb") as file:
         write(file)
     os.replace(temporary, path)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmcore.data.folders import read_pictures
+from fmcore.data.picture import Picture
 from fmcore.errors import DataError, ImageError
+from fmcore.parallel import in_parallel
 from fmcore.views import View
 
 
@@ -33,12 +34,13 @@ class Features(Sequence[Tensor]):
 
     def read(self) -> Iterator[Tensor]:
         """Every readable picture, in order; once. Raises `DataError` where the temporary file finds no room."""
-        for index, found in enumerate(read_pictures(self.pictures)):
+        on_cpu = self.view.device.type == "cpu"
+        for index, found in enumerate((in_parallel if on_cpu else map)(self._seen, self.pictures)):
             if isinstance(found, ImageError):
                 self.unreadable.append(str(found))
                 continue
-            self.digest.update(found.pixels.tobytes())
-            tensor = self.view(found).cpu()
+            digest, tensor = found
+            self.digest.update(digest)
             try:
                 self._file.write(tensor.numpy().tobytes())
             except OSError as error:
@@ -46,6 +48,13 @@ class Features(Sequence[Tensor]):
                 raise DataError(f"{place}: {error.strerror}. Name another folder by TMPDIR.") from None
             self._readable.append(index)
             yield tensor
+
+    def _seen(self, source: Any) -> tuple[bytes, Tensor] | ImageError:
+        try:
+            picture = Picture.of(source)
+        except ImageError as error:
+            return error
+        return hashlib.sha256(np.ascontiguousarray(picture.pixels)).digest(), self.view(picture).cpu()
 
     def __len__(self) -> int:
         return len(self._readable)

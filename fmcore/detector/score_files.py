@@ -23,9 +23,11 @@ from fmcore.detector.model import Model
 from fmcore.detector.score import score
 from fmcore.errors import ImageError, SettingsError
 from fmcore.mismatch import HeatSettings, PathSettings
+from fmcore.parallel import in_parallel
 
 TABLE, REGIONS = "scores.csv", "regions.jsonl"
 EXTRAS = ("mask", "raw", "regions")
+_Plan = tuple[dict[str, str], Path, dict[str, Path]]  # see `_plan`
 _SAID = {True: "anomalous", False: "normal", None: ""}
 
 
@@ -85,11 +87,11 @@ def score_files(
         plans = list(plans)
         lines = {made["heatmap"]: lines[made["heatmap"]] for row, path, made in plans if _holds(lines, row, path, made)}
     _write(out, columns, lines.values())
-    for done, plan in enumerate(plans, start=1):
-        record = ScoreRecord(done, len(known) or done, failed, "", writer.legend)
+
+    def scored(plan: _Plan | None) -> tuple[_Plan | None, str, list[dict[str, Any]] | None]:
+        """With its row complete, a note, and its regions; None for these where there was nothing to do."""
         if plan is None or _holds(lines, *plan):
-            yield record
-            continue
+            return plan, "", None
         (row, path, made), note, regions = plan, "", []
         name = str(made["heatmap"].relative_to(out)).removesuffix(HEAT)
         try:
@@ -98,10 +100,8 @@ def score_files(
             # repr keeps every bit, so that a score can be compared exactly.
             row |= {"score": repr(found.score), "verdict": _SAID[found.anomalous]}
             row["threshold"] = "" if found.threshold is None else repr(found.threshold)
-            note = "" if found.note in said else found.note
-            if remark := model.view(category).remark(picture):
-                note = f"'{path.name}': {remark}"
-            said.add(note)
+            remark = model.view(category).remark(picture)
+            note = f"'{path.name}': {remark}" if remark else found.note
             if "regions" in made:
                 regions = [{"file": row["file"], **region._asdict()} for region in found.regions]
             made["heatmap"].parent.mkdir(parents=True, exist_ok=True)
@@ -117,17 +117,27 @@ def score_files(
         except OSError as error:
             row["error"] = readable(f"The results of '{path.name}' cannot be written ({error.strerror}).")
         if "error" in row:
-            failed += 1
+            regions = []
             [row.pop(column, None) for column in made]
-        lines[made["heatmap"]] = {"row": row, "regions": [] if "error" in row else regions}
+        return plan, note, regions
+
+    # One by one where pictures are waited for, or the first one sets the colours of all.
+    at_once = in_parallel if known and normal and model.device.type == "cpu" else map
+    for done, (plan, note, regions) in enumerate(at_once(scored, plans), start=1):
+        if regions is None:
+            yield ScoreRecord(done, len(known) or done, failed, "", writer.legend)
+            continue
+        row, _, made = plan
+        failed += "error" in row
+        lines[made["heatmap"]] = {"row": row, "regions": regions}
         _write(out, columns, [lines[made["heatmap"]]], add=True)
-        yield ScoreRecord(done, len(known) or done, failed, row.get("error", note), writer.legend, row)
+        note = row.get("error", "" if note in said else note)
+        said.add(note)
+        yield ScoreRecord(done, len(known) or done, failed, note, writer.legend, row)
     _write(out, columns, [lines[made["heatmap"]] for _, _, made in plans])
 
 
-def _plan(
-    out: Path, path: Path, name: str, extras: Collection[str], columns: Collection[str]
-) -> tuple[dict[str, str], Path, dict[str, Path]]:
+def _plan(out: Path, path: Path, name: str, extras: Collection[str], columns: Collection[str]) -> _Plan:
     """The row of a picture so far, the picture, and the files of its results by the column of the table."""
     made = {"heatmap": out / f"{name}{HEAT}", "mask": out / f"{name}_mask.png", "raw": out / f"{name}_map.npy"}
     made = {column: path for column, path in made.items() if column in ("heatmap", *extras)}

@@ -15,8 +15,8 @@ variance of a direction. With ``C_p = V diag(a) V^T`` the mean over all noise of
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch import Tensor
 from fmcore.errors import DataError
 from fmcore.fields.field import FIELDS, Field
 from fmcore.fields.gaussian import Covariance, GaussianLaw, state_variance
+from fmcore.parallel import in_parallel
 
 FLOOR = 0.01  # variance, in units of the noise's
 PRIOR = 2  # images that the covariance of all places counts for
@@ -62,7 +63,7 @@ class PlaceGaussianField(Field, GaussianLaw):
         mean = total / count
         covariance = outer.div_(count).baddbmm_(mean[:, :, None], mean[:, None, :], alpha=-1)
         within = covariance.mean(0) * shrinkage + FLOOR * torch.eye(shape[0])
-        field, threads = cls(*shape), torch.get_num_threads()
+        field = cls(*shape)
         field.mean.copy_(mean)
 
         def diagonalise(start: int) -> None:
@@ -72,12 +73,7 @@ class PlaceGaussianField(Field, GaussianLaw):
             # Rounded as they are stored, so that a model scores alike before and after it is saved.
             field.vectors[part] = vectors.half().float()
 
-        torch.set_num_threads(1)  # within a small matrix: threads that wait for each other are five times slower
-        try:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(diagonalise, range(0, len(mean), CHUNK)))
-        finally:
-            torch.set_num_threads(threads)
+        deque(in_parallel(diagonalise, range(0, len(mean), CHUNK)), maxlen=0)
         return field
 
     def expected_mismatch(self, y: Tensor) -> Callable[[float], Tensor]:

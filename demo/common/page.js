@@ -17,11 +17,16 @@
     if (!tab || going || id(tab) === named()) return;
     history.pushState(null, "", go(id(tab)));
   });
-  addEventListener("popstate", () => {
+  // Pressed until it is selected: tabs that are being drawn anew lose a press.
+  function follow(tries) {
+    const tab = tabs().find((tab) => id(tab) === named());
+    if (tab?.getAttribute("aria-selected") === "true" || !tries) return;
     going = true;
-    tabs().find((tab) => id(tab) === named())?.click();
+    tab?.click();
     going = false;
-  });
+    setTimeout(() => follow(tries - 1), 50);
+  }
+  addEventListener("popstate", () => follow(100));
   // The viewer of the first tab tells what it shows.
   addEventListener("fm-link", (event) => {
     if (named() === "inspect") history.replaceState(null, "", go("inspect", event.detail));

@@ -14,7 +14,7 @@ from demo.common.text_files import files_as_text
 from demo.inspect import fitting
 from demo.inspect.handlers import parsed
 from demo.inspect.marks import marks
-from demo.inspect.view import cells_of
+from demo.inspect.view import UNLIKE, cells_of, is_foreign
 from fmcore.data.picture import read_picture
 from fmcore.detector.score import judge, score_steps
 from fmcore.mismatch import AGGREGATORS, Mismatch
@@ -135,7 +135,7 @@ def score(
         score=verdict.score,
         threshold=verdict.threshold,
         anomalous=verdict.anomalous,
-        note=verdict.note,
+        note=verdict.note or (UNLIKE if is_foreign(found, category, heat_settings, verdict) else ""),
         category=category,
         settings={**path_settings.model_dump(), **heat_settings.model_dump()},
         heatmap=verdict.heatmap.tolist() if heatmap is True else None,
@@ -176,7 +176,7 @@ def explain(
         score=verdict.score,
         threshold=verdict.threshold,
         anomalous=verdict.anomalous,
-        note=verdict.note,
+        note=verdict.note or (UNLIKE if is_foreign(found, category, found.info.heat, verdict) else ""),
         category=category,
         regions=[Region(box=list(r["box"]), area=r["area"], peak=r["peak"]) for r in marked["regions"]],
         marked_area=marked["marked_area"],

@@ -36,6 +36,8 @@ def fit_own(files: object, *, trusted: bool = True) -> Iterator[tuple[str, str |
     Raises:
         SettingsError: for a wrong number of files. DataError: if fewer than five can be read, or a zip file is damaged.
     """
+    if not files:
+        raise SettingsError(f"There are no good pictures yet: give at least {FEWEST}, or a zip file of them.")
     check = checks.uploads if trusted else checks.sent
     given = check(files, most=MOST, archive=LIMITS.total)
     if not any(is_zip(path) for path in given):

@@ -164,6 +164,7 @@ def score_items(
         yield None, tokens, skipped
     if not tokens:
         raise ImageError(skipped[0])
+    yield None, tokens, skipped  # of the last ones too
 
 
 def show(tokens: list, chosen: object, heat: HeatSettings):

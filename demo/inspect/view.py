@@ -22,6 +22,7 @@ from fmcore.mismatch import HeatSettings, Mismatch, PathSettings
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
 FOREIGN = 0.5  # share of a map beyond `NormalRange.scale` from which a picture is taken for another kind of object
+UNLIKE = "Most of it is unlike this category."
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def full_parts(
         "band_note": band_note,
         "draws": paths.paths,
         **regions,
-        **verdict_fields(model, category, verdict, picture.truth, foreign=_foreign(model, category, heat, verdict)),
+        **verdict_fields(model, category, verdict, picture.truth, foreign=is_foreign(model, category, heat, verdict)),
     }
     return head, arrays
 
@@ -117,7 +118,7 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
         rule = f" {'>' if verdict.anomalous else '≤'} threshold {limit}"
     if truth is None and foreign:
         word = f"Not a picture of “{category}”?"
-        note = "Most of it is unlike this category. Choose another category, or fit “My own good images”."
+        note = f"{UNLIKE} Choose another category, or fit “My own good images”."
     elif truth == "good" and verdict.anomalous:
         aside = "false alarm: this one is good"
     elif truth not in (None, "good") and verdict.anomalous is False:
@@ -133,7 +134,8 @@ def verdict_fields(model: Model, category: str, verdict: Verdict, truth: str | N
     }
 
 
-def _foreign(model: Model, category: str, heat: HeatSettings, verdict: Verdict) -> bool:
+def is_foreign(model: Model, category: str, heat: HeatSettings, verdict: Verdict) -> bool:
+    """Whether a map is so bright in so many places that the picture seems to be of something else."""
     normal_range = model.normal_ranges.get(category)
     return normal_range is not None and (verdict.heatmap > normal_range.scale(heat.exponent)).mean() > FOREIGN
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RANGE_GRID = 32  # cells per side of the stored range: enough for a place, small enough to ship
 USEFUL_RATE = 0.2  # a threshold that more good images than that exceed is not worth suggesting
+BY_HAND = "set by hand"  # origin of a threshold that no rate was asked of
 UNLIKE = 6.0  # robust standard deviations of the logarithm from which a normal image's score is an outlier
 
 
@@ -136,7 +137,7 @@ def of_value(info: CategoryInfo, value: float) -> CategoryInfo:
     """With ``value`` as threshold, whose rate is read off the held-out scores. Raises as `check_value`."""
     above, count = sum(score > value for score in info.scores), len(info.scores)
     rate, value = (above + 1) / (count + 1), check_value(value)
-    threshold = Threshold(value=value, false_alarm_rate=rate, held_out=count, origin="set by hand")
+    threshold = Threshold(value=value, false_alarm_rate=rate, held_out=count, origin=BY_HAND)
     return info.model_copy(update={"threshold": threshold, "note": ""})
 
 
@@ -144,14 +145,14 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     """With a threshold from good pictures that the model has not seen, but for those that are unlike the others: the
     result of the last record.
 
-    ``rate`` of false alarms; None: that of the threshold so far, or the default of a fit. Raises `DataError` if none
-    can be read, `SettingsError` if they are too few for the rate.
+    ``rate`` of false alarms; None: that of the threshold so far where it was measured, else a fit's default. Raises
+    `DataError` if none can be read, `SettingsError` if they are too few for the rate.
     """
     found, info = find_good_images(folder).categories, model.info.categories[category]
     if len(found) > 1 and category not in found:
         raise DataError(f"'{folder}' holds several categories, and none is named '{category}': give one folder.")
     paths, names, scores = found.get(category) or next(iter(found.values())), [], []
-    fallback = info.threshold or FitSettings()
+    fallback = info.threshold if info.threshold and info.threshold.origin != BY_HAND else FitSettings()
     rate = FitSettings.parse(false_alarm_rate=fallback.false_alarm_rate if rate is None else rate).false_alarm_rate
     for done, picture in enumerate(read_pictures(paths), start=1):
         if isinstance(picture, Picture):
@@ -164,6 +165,7 @@ def of_folder(model: Model, category: str, folder: Path, rate: float | None) -> 
     left = ", ".join(f"'{names[number]}'" for number in unlike)
     note = f"Unlike the other good images, and left out: {left}; look at them." if unlike else ""
     info = _with_threshold(info, np.delete(scores, unlike), rate, f"from the good images in '{readable(folder)}'")
+    info = info.model_copy(update={"unlike": tuple(names[number] for number in unlike)})
     yield Progress(len(paths), len(paths), note, info)
 
 

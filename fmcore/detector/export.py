@@ -56,7 +56,7 @@ def export(model: Model, path: Path, category: str | None = None) -> str:
     try:
         import onnxscript  # noqa: F401 - what torch needs
     except ImportError:
-        raise ModelError("Export needs the package onnxscript: pip install 'flow-mismatching[export]'.") from None
+        raise ModelError("Export needs the packages onnx and onnxscript: pip install onnx onnxscript.") from None
     image = torch.zeros(view.pixel_height, view.pixel_width, 3, device=model.device)
     detector, threshold = Detector(model, name).to(model.device).eval(), model.threshold(name)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

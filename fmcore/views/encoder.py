@@ -153,7 +153,7 @@ def _backbone(name: str) -> Encoder:
         from transformers import AutoBackbone, AutoConfig
         from transformers.image_processing_utils import ImageProcessingMixin
     except ImportError:
-        remedy = f"pip install 'flow-mismatching[encoders]', or use {DEFAULT}"
+        remedy = f"pip install transformers, or use {DEFAULT}"
         raise ModelError(f"The encoder '{name}' needs the package transformers: {remedy}.") from None
     try:
         config = AutoConfig.from_pretrained(name)

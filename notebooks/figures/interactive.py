@@ -61,8 +61,11 @@ def score_dots(results: dict[str, dict], pictures: dict[str, str]) -> Interactiv
         axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{v:g}" for v in ticks]} if logarithmic else {}
         figure.update_xaxes(**axis, title="score", **place)
         if result["threshold"]:
-            line = {"line": {"dash": "dash", "color": INK}, "annotation_text": "threshold"}
-            figure.add_vline(result["threshold"]["value"], **line, **place)
+            at = result["threshold"]["value"]
+            figure.add_vline(at, line={"dash": "dash", "color": INK}, **place)
+            # Of an annotation, unlike of a line, a logarithmic axis takes the logarithm.
+            text = {"text": "threshold", "showarrow": False, "yanchor": "bottom"}
+            figure.add_annotation(x=np.log10(at) if logarithmic else at, y=height.max(), **text, **place)
     figure.update_yaxes(title="images", rangemode="tozero")
     return Interactive(figure.update_layout(height=120 + 230 * len(results)), "dots", shown)
 

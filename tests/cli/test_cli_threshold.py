@@ -51,6 +51,14 @@ def test_a_value_is_taken_and_its_rate_read_off_the_held_out_scores(call, model_
     assert sorted(p.name for p in model_folder.iterdir()) == ["model.json", "weights-00.safetensors"]
 
 
+def test_after_a_value_other_good_images_are_judged_by_the_rate_of_a_fit(call, model_folder, tmp_path):
+    write_blobs(tmp_path / "fresh", range(700, 720))
+    assert call("threshold", model_folder, "--value", 3)[0] == 0
+    code, _, err = call("threshold", model_folder, "--from", tmp_path / "fresh")
+    found = info_of(model_folder)
+    assert code == 0 and found.threshold.false_alarm_rate == 0.05 and found.unlike == (), err
+
+
 def test_other_good_images_give_a_threshold_and_outliers_do_not_count(call, model_folder, tmp_path):
     paths = write_blobs(tmp_path / "fresh", range(700, 712))
     write_blobs(tmp_path / "odd", range(1), defect=True)[0].rename(tmp_path / "fresh" / "zz.png")

@@ -41,7 +41,20 @@ def data(page, root: str, name: str) -> str | None:
     return script(page, "return document.querySelector(arguments[0])?.dataset[arguments[1]]", root, name)
 
 
-def test_back_and_forward_go_through_all_tabs(page):
+@pytest.fixture
+def own_history(window, gear_url):
+    """The app in a tab of its own: that of all tests has no room left in its history."""
+    shared = window.current_window_handle
+    window.switch_to.new_window("tab")
+    go_to(window, gear_url)
+    wait(window, "ready")
+    yield window
+    window.close()
+    window.switch_to.window(shared)
+
+
+def test_back_and_forward_go_through_all_tabs(own_history):
+    page = own_history
     for name in TABS:
         press_tab(page, name)
         until(lambda name=name: f"tab={name.lower()}" in page.current_url, "the tab in the address")

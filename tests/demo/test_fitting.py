@@ -57,7 +57,7 @@ def test_bad_own_images_end_in_one_sentence(tmp_path):
         ([*paths[:4], cut], "cut.png"),
         ([bad] * 5, "Only 0 of 5"),
         (paths * 101, "at most 500"),
-        ([], "No file"),
+        ([], "no good pictures yet"),
     ):
         with pytest.raises(FlowMismatchingError) as caught:
             fit_own(given)

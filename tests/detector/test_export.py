@@ -75,7 +75,7 @@ def test_what_cannot_be_exported_is_one_sentence(model, gaussian_model, tmp_path
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModelError) as caught:
         export(model, tmp_path / "m.onnx")
-    assert_one_sentence(caught.value, "flow-mismatching[export]")
+    assert_one_sentence(caught.value, "pip install onnx onnxscript")
     assert not (tmp_path / "m.onnx").exists()
 
 

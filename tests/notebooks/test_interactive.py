@@ -65,6 +65,8 @@ def test_every_image_is_a_dot_at_its_score_and_knows_its_picture():
     assert {t.name for t in traces} == {"good", "defective"} and len(dots.pictures) == 6
     lines = [shape.x0 for shape in dots.figure.layout.shapes]
     assert lines == [2.0, 2.0]
+    named = [each.x for each in dots.figure.layout.annotations if each.text == "threshold"]
+    assert named == pytest.approx([np.log10(2)] * 2)  # as logarithmic axes take it
 
 
 def test_images_of_one_score_are_stacked():

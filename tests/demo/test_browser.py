@@ -89,6 +89,7 @@ def test_real_picture_can_be_uploaded(page, gear_folder):
     scrub(page, ".time", 3, ".now canvas")
 
 
+@pytest.mark.alone
 def test_sliders_repaint_at_once_without_the_server(page, picture, tmp_path):
     marked = Image.open(picture)
     marked.paste((255, 0, 0), (40, 40, 90, 90))  # found for certain: where nothing is unusual the overlay is clear
@@ -277,6 +278,7 @@ def features_url(tmp_path_factory):
         yield address
 
 
+@pytest.mark.alone
 def test_the_model_on_feature_maps_is_made_at_the_start_and_judges(window, features_url):
     page = window
     go_to(page, features_url)

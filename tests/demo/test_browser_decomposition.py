@@ -128,6 +128,7 @@ def test_opens_on_bars_maps_and_an_identity_that_adds_up(tab):
     no_errors(tab)
 
 
+@pytest.mark.alone
 def test_scrubbing_repaints_at_once_without_the_server_and_the_identity_follows(looked):
     seen, took = set(), []
     for step in (0, 5, 11, 3):

@@ -19,7 +19,7 @@ import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -32,11 +32,10 @@ START_ATTEMPTS = 4
 KERNELSPEC = {"name": "python3", "display_name": "Python 3", "language": "python"}
 # Parameters are checked before, and how a run ended is said by its record.
 logging.getLogger("papermill").setLevel(logging.CRITICAL)
-# A kernel that is stopped with the run leaves nbclient's task behind, of which asyncio would print a traceback. Of a
-# kernel that dies during a run papermill tells.
-logging.getLogger("asyncio").addFilter(
-    lambda record: not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
-)
+# A kernel or cell that is stopped with the run leaves nbclient's task behind, of which asyncio would print a traceback.
+# Of what goes wrong during a run papermill tells.
+_TOLD = (DeadKernelError, CellExecutionError)
+logging.getLogger("asyncio").addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], _TOLD)))
 _one_at_a_time = threading.Lock()  # papermill changes the working directory of the whole process
 
 

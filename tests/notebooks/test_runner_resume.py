@@ -11,7 +11,7 @@ import time
 
 import pytest
 from conftest import write_category
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from notebook_helpers import executions, start_runner, write_toy
 
 import runner.execute  # noqa: F401 - as every worker does
@@ -86,7 +86,12 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_done(data, tmp_path):
     assert not (out / "b" / "run.json").exists()
 
 
-@pytest.mark.parametrize(("error", "printed"), [(DeadKernelError("Kernel died"), False), (ValueError("other"), True)])
+STOPPED = CellExecutionError("while", "KeyboardInterrupt", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"), [(DeadKernelError("Kernel died"), False), (STOPPED, False), (ValueError("other"), True)]
+)
 def test_a_kernel_stopped_with_the_run_leaves_no_traceback(caplog, error, printed):
     async def abandon():
         async def fail():

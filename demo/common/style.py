@@ -28,7 +28,8 @@ def theme() -> gr.themes.Base:
     """Gradio's look: system fonts, so that nothing is fetched from elsewhere, and the one accent colour."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
     looks = gr.themes.Base(primary_hue=ACCENT_HUE, font=fonts, font_mono=["ui-monospace", "monospace"])
-    return looks.set(block_border_width="0px", block_shadow="none", block_background_fill="transparent")
+    quiet = {"block_info_text_color": "*neutral_600", "block_info_text_color_dark": "*neutral_400"}
+    return looks.set(block_border_width="0px", block_shadow="none", block_background_fill="transparent", **quiet)
 
 
 def page_js() -> str:

@@ -320,6 +320,14 @@ def test_fits_every_screen_and_is_accessible(seen, tmp_path):
         assert_accessible(seen)
 
 
+def test_open_settings_are_accessible(page):
+    page.find_element("css selector", "#settings button").click()
+    until(lambda: page.find_elements("css selector", "#settings .info-text"), "the settings")
+    for width, scheme in LOOKS:
+        show_at(page, width, scheme)
+        assert_accessible(page)
+
+
 def test_a_pixel_model_shows_what_the_field_sees_and_what_is_marked(seen, picture):
     before = script(seen, "return document.querySelector('.state canvas').toDataURL()")
     scrub(seen, ".time", 2, ".guess canvas")

@@ -211,6 +211,17 @@ def upload_and_wait(page, path: Path) -> None:
     wait(page, "ready")
 
 
+def set_number(page, index: int, value: int) -> None:
+    """Open the settings, and write into the number box of their slider of this index."""
+    page.find_element("css selector", "#settings button").click()
+    boxes = "#settings input[type=number]"
+    until(lambda: page.find_elements("css selector", boxes), "the settings")
+    box = page.find_elements("css selector", boxes)[index]
+    box.clear()
+    box.send_keys(str(value))
+    box.send_keys("\ue004")  # tab
+
+
 # Moves a slider as a finger does and returns how long the repaint took, with the maps before and after.
 SCRUB = """
 const [selector, value, canvas] = arguments;

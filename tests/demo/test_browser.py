@@ -23,6 +23,7 @@ from browsing import (
     running_app,
     script,
     scrub,
+    set_number,
     show_at,
     state,
     text,
@@ -235,13 +236,7 @@ def test_menus_left_as_they_were_change_nothing(page, picture):
 
 def test_another_number_of_draws_scores_again_and_its_reset_too(page):
     before = text(page, ".figures")
-    page.find_element("css selector", "#settings button").click()
-    boxes = "#settings input[type=number]"
-    until(lambda: page.find_elements("css selector", boxes), "the settings")
-    box = page.find_elements("css selector", boxes)[0]
-    box.clear()
-    box.send_keys("1")
-    box.send_keys("\ue004")  # tab
+    set_number(page, 0, 1)
     until(lambda: state(page) == "ready" and "No verdict" in text(page, ".verdict"), "the score with K = 1")
     assert text(page, ".figures") != before and "K = 4" in text(page, ".keys")
     page.find_element("css selector", "#reset").click()

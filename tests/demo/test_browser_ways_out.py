@@ -7,7 +7,7 @@ import time
 import zipfile
 
 import pytest
-from browsing import go_to, no_errors, press_tab, script, state, text, until, upload, wait
+from browsing import go_to, no_errors, press_tab, script, set_number, state, text, until, upload, wait
 from PIL import Image
 
 from fmcore.data.rendered import render
@@ -67,13 +67,7 @@ def test_back_and_forward_go_through_all_tabs(own_history):
 
 
 def test_a_cancelled_scoring_leaves_what_is_finished(page, tmp_path, gear):
-    page.find_element("css selector", "#settings button").click()
-    boxes = "#settings input[type=number]"
-    until(lambda: page.find_elements("css selector", boxes), "the settings")
-    times = page.find_elements("css selector", boxes)[1]
-    times.clear()
-    times.send_keys("48")
-    times.send_keys("\ue004")  # tab
+    set_number(page, 1, 48)
     until(lambda: state(page) == "ready" and "No verdict" in text(page, ".verdict"), "the score with T = 48")
     files = [tmp_path / f"{number}.png" for number in range(8)]
     for path in files:
